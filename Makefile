@@ -1,0 +1,75 @@
+# Quoth: `make run` answers a question a minute after its packages are installed; `make test` proves it still does.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+LOCKED := install --quiet --no-deps --require-hashes
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+
+.PHONY: help setup run test check format lint types contracts bench lock clean crash
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.models ## install Quoth into .venv from the locks, and pull the default models
+
+run: setup ## ingest examples/ and serve the API on 127.0.0.1:8000
+	@$(BIN)/quoth ingest examples
+	@exec $(BIN)/quoth serve --host $(HOST) --port $(PORT)
+
+test: .venv/.dev .venv/.test-models ## the tests; no network is needed after the install
+	$(BIN)/python -m pytest
+
+check: .venv/.dev .venv/.test-models lint types contracts test ## format, lint, types, import contracts, tests
+
+format: .venv/.dev ## rewrite the code in the project's format
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: .venv/.dev
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+contracts: .venv/.dev
+	$(BIN)/lint-imports
+
+bench: .venv/.dev .venv/.test-models ## speed and memory, printed with their commands
+	$(BIN)/python -m benchmarks.run
+
+crash: .venv/.dev .venv/.test-models ## kill a running ingest at every named point and at random moments, long form
+	$(BIN)/python -m pytest -m crash --crash-kills=300
+
+lock: ## resolve the dependencies anew (needs uv)
+	$(PYTHON) locks/compile.py
+
+clean: ## remove the environment; documents and models stay
+	rm -rf .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Quoth needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "Python cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
+
+# torch comes from whichever index pip is set to: the CPU wheel needs nothing more, the default wheel for Linux needs CUDA.
+.venv/.base: .venv/bin/python pyproject.toml locks/base.txt locks/cuda.txt
+	@echo "Installing Quoth's packages (about 2 GB on disk) ..."
+	@$(PIP) $(LOCKED) -r locks/base.txt
+	@$(BIN)/python -c 'from importlib.metadata import requires as r; import sys; sys.exit(any("nvidia" in q for q in r("torch")))' \
+	  || [ "$$(uname -s)" != Linux ] || $(PIP) $(LOCKED) -r locks/cuda.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.base locks/dev.txt
+	@$(PIP) $(LOCKED) -r locks/dev.txt
+	@touch $@
+
+.venv/.models: .venv/.base
+	@$(BIN)/quoth models pull --default
+	@touch $@
+
+.venv/.test-models: .venv/.base
+	@$(BIN)/quoth models pull --default --tests
+	@touch $@

@@ -1,0 +1,1 @@
+"""The `quoth` command: arguments, progress, exit codes; nothing else."""

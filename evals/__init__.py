@@ -1,0 +1,1 @@
+"""Measures retrieval and answers, on public sets and on your own documents."""

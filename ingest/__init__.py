@@ -1,0 +1,1 @@
+"""Folder to index: finds files, parses, chunks, embeds, writes, and keeps the index true to the folder."""

@@ -1,0 +1,172 @@
+"""Documents, chunks and hits: frozen records whose ids are derived from content, never drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NAMESPACE = uuid.UUID("7d1e6f0a-6d0c-5b39-9c4b-51756f746820")
+
+BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
+AttributeValue = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Locator:
+    """Where people look a passage up; every field counts from 1, and ranges include both ends."""
+
+    page: int | None = None
+    page_end: int | None = None
+    page_label: str | None = None
+    slide: int | None = None
+    sheet: str | None = None
+    rows: tuple[int, int] | None = None
+    cell: int | None = None
+    lines: tuple[int, int] | None = None
+
+    def to(self, last: Locator) -> Locator:
+        """The locator of a span that begins here and ends at `last`."""
+        return replace(
+            self,
+            page_end=last.page_end or last.page,
+            rows=_join(self.rows, last.rows),
+            lines=_join(self.lines, last.lines),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Only the fields that are set, as JSON types."""
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Locator:
+        """The inverse of `as_dict`."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+def _join(first: tuple[int, int] | None, last: tuple[int, int] | None) -> tuple[int, int] | None:
+    if first is None or last is None:
+        return first
+    return first[0], last[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A span of a document's canonical text that belongs together: `text[start:end]`."""
+
+    start: int
+    end: int
+    kind: BlockKind
+    headings: tuple[str, ...] = ()
+    locator: Locator = Locator()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a parser makes of one file: one canonical text, and blocks in ascending order that never overlap."""
+
+    title: str
+    text: str
+    blocks: tuple[Block, ...]
+    media_type: str
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A slice of a document's canonical text: `text == document.text[char_start:char_end]`."""
+
+    id: str
+    document_id: str
+    generation: str
+    ordinal: int
+    text: str
+    char_start: int
+    char_end: int
+    headings: tuple[str, ...] = ()
+    locator: Locator = Locator()
+    prefix: str = ""
+
+    @property
+    def embedded_text(self) -> str:
+        """What the embedder and the sparse encoder see: the heading path, then the slice."""
+        return f"{self.prefix}\n{self.text}" if self.prefix else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Term weights: `indices` are unsigned 32-bit term ids without repeats, `values` their weights."""
+
+    indices: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What the vector store keeps of one chunk: ids, vectors and what filters may ask. No text."""
+
+    chunk_id: str
+    document_id: str
+    generation: str
+    dense: NDArray[np.float32]
+    sparse: SparseVector
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How a hit came to its place. `dense` is a cosine, `sparse` BM25, `fused` and `rerank` lie in 0 to 1."""
+
+    dense: float | None = None
+    sparse: float | None = None
+    fused: float | None = None
+    rerank: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A point as a query found it, before it is joined with the ledger."""
+
+    chunk_id: str
+    document_id: str
+    generation: str
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A chunk that answers a query, joined with what the ledger knows of its document."""
+
+    store_id: str
+    chunk: Chunk
+    title: str
+    uri: str
+    score: float
+    scores: Scores
+
+
+def store_id(name: str) -> str:
+    """The id of the store of this name."""
+    return str(uuid.uuid5(NAMESPACE, f"store\0{name}"))
+
+
+def document_id(store: str, uri: str) -> str:
+    """The id of the document at `uri` in the store of id `store`."""
+    return str(uuid.uuid5(NAMESPACE, f"document\0{store}\0{uri}"))
+
+
+def generation_of(source_sha256: str, recipe: str) -> str:
+    """Name one version of a document: the source's bytes and the recipe (parser, chunking) that reads them."""
+    return hashlib.sha256(f"{source_sha256}\0{recipe}".encode()).hexdigest()[:32]
+
+
+def chunk_id(document: str, generation: str, ordinal: int) -> str:
+    """The id of a document's chunk; the same content read the same way has the same ids."""
+    return str(uuid.uuid5(NAMESPACE, f"chunk\0{document}\0{generation}\0{ordinal}"))

@@ -1,0 +1,95 @@
+"""Every error that Quoth raises on purpose.
+
+    QuothError
+    ├── ConfigurationError          a setting is unknown, malformed or contradictory
+    │   ├── MissingPackageError     an optional package is not installed
+    │   └── FingerprintMismatchError   the store was embedded by another model
+    ├── NotFoundError               a store, document or model that does not exist
+    │   ├── StoreNotFoundError
+    │   └── ModelNotFoundError
+    ├── InvalidInputError           the caller's request cannot be served as it stands
+    ├── ParseError                  one file could not be turned into text
+    ├── StorageError                the vector store or the ledger refused or failed
+    │   └── StorageUnavailableError     it cannot be reached at present
+    └── UpstreamError               a model behind a network failed
+        ├── UpstreamUnavailableError    unreachable, overloaded, timed out
+        └── UpstreamRejectedError       it refused: key, quota, model name, content
+
+A message says what happened, to what, and what to do next. `retryable` says whether the same call can succeed later
+without anybody changing anything.
+"""
+
+from __future__ import annotations
+
+
+class QuothError(Exception):
+    """Base of all errors raised on purpose; its message is fit to be shown to a user."""
+
+    retryable = False
+
+
+class ConfigurationError(QuothError):
+    """A setting is unknown, malformed or contradictory; happens before any work begins."""
+
+
+class MissingPackageError(ConfigurationError):
+    """An optional package is needed by a setting but not installed."""
+
+    def __init__(self, package: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package}, which is not installed. Run: pip install {package}")
+
+
+class FingerprintMismatchError(ConfigurationError):
+    """The store's vectors were made by another embedder than the configured one."""
+
+
+class NotFoundError(QuothError):
+    """Something named by the caller does not exist."""
+
+
+class StoreNotFoundError(NotFoundError):
+    """No store of that name; raised by everything that reads one."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        have = f"Stores here: {', '.join(known)}." if known else "There is none yet."
+        super().__init__(f"There is no store named {name!r}. {have} `quoth ingest PATH --store {name}` makes it.")
+
+
+class ModelNotFoundError(NotFoundError):
+    """A model's files are neither at a local path, nor in the models folder, nor on the hub."""
+
+
+class InvalidInputError(QuothError):
+    """The request cannot be served as it stands: an empty question, a limit exceeded, a missing path."""
+
+
+class ParseError(QuothError):
+    """One file could not be turned into text. `reason` is a stable word that summaries count by."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StorageError(QuothError):
+    """The vector store or the ledger refused an operation."""
+
+
+class StorageUnavailableError(StorageError):
+    """The vector store or the ledger cannot be reached at present."""
+
+    retryable = True
+
+
+class UpstreamError(QuothError):
+    """A model behind a network or a native runtime failed."""
+
+
+class UpstreamUnavailableError(UpstreamError):
+    """The upstream is unreachable, overloaded or too slow."""
+
+    retryable = True
+
+
+class UpstreamRejectedError(UpstreamError):
+    """The upstream refused: wrong key, exhausted quota, unknown model, refused content."""
