@@ -1,0 +1,56 @@
+"""Open the ledger's database: SQLite in the data directory, or any SQLAlchemy URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from rag.errors import ConfigurationError, StorageError, StorageUnavailableError
+from rag.ledger.migrate import migrate
+
+FILE_NAME = "ledger.sqlite"
+BUSY_SECONDS = 30
+
+
+def connect(data_dir: Path, url: str | None = None) -> Engine:
+    """Open the ledger and bring its tables up to date.
+
+    Args:
+        data_dir: made, readable by its owner alone, when it does not exist.
+        url: an SQLAlchemy URL; None is SQLite in `data_dir`.
+
+    Raises:
+        ConfigurationError: the directory cannot be made or written, or the ledger is of a newer Quoth.
+        StorageUnavailableError: the database cannot be reached.
+    """
+    if url is None:
+        try:
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"The data directory {data_dir} cannot be made: {error.strerror}.") from error
+        url = f"sqlite:///{data_dir / FILE_NAME}"
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    try:
+        migrate(engine)
+    except OperationalError as error:
+        raise StorageUnavailableError(f"The ledger cannot be opened ({error.orig}); look at {url}.") from error
+    except DBAPIError as error:
+        raise StorageError(f"The ledger cannot be read ({error.orig}); look at {url}.") from error
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
+    assert isinstance(connection, SqliteConnection)  # noqa: S101
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL: points are deleted on the word of a committed switch, so that commit must outlive a power cut.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")

@@ -1,0 +1,258 @@
+"""Documents and their generations: what queries see, and what an interrupted ingest has left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Engine, and_, delete, false, func, insert, or_, select, tuple_, update
+
+from rag.documents import AttributeValue, Candidate, Chunk, Locator, SearchHit
+from rag.ledger.tables import chunks, documents, generations, refusals
+
+# SQLite allows 32,766 variables in a statement; a batch of rows must stay below that.
+BATCH = 500
+
+GenerationKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """One indexed document, as its source was when it was read."""
+
+    id: str
+    store_id: str
+    uri: str
+    title: str
+    media_type: str
+    attributes: Mapping[str, AttributeValue]
+    size_bytes: int
+    mtime_ns: int
+    checked_ns: int
+    source_sha256: str
+    recipe: str
+    generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """A document ready to be switched to: its row, its canonical text and its chunks."""
+
+    record: DocumentRecord
+    text: str
+    chunks: Sequence[Chunk]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that is not in the index, and why."""
+
+    uri: str
+    outcome: str
+    reason: str
+    message: str
+
+
+class Documents:
+    """The documents of one ledger. Every method works inside the store whose id it is given."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def under(self, store_id: str, roots: Iterable[str]) -> dict[str, DocumentRecord]:
+        """Documents whose URI is one of `roots` or lies below it, by URI."""
+        query = select(documents).where(documents.c.store_id == store_id, _below(documents.c.uri, roots))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings()
+            return {row["uri"]: DocumentRecord(**row) for row in rows}
+
+    def begin(self, store_id: str, keys: Sequence[GenerationKey]) -> None:
+        """Note that points of these generations are about to be written."""
+        with self._engine.begin() as connection:
+            known = _states(connection, keys)
+            for document, generation in keys:
+                row = {"document_id": document, "generation": generation}
+                state = known.get((document, generation))
+                if state is None:
+                    connection.execute(insert(generations).values(**row, store_id=store_id, state="writing"))
+                elif state == "retired":
+                    connection.execute(update(generations).where(_is(row)).values(state="writing"))
+
+    def switch(self, ready: Sequence[Indexed]) -> list[GenerationKey]:
+        """Make these generations the ones that queries see, in one transaction.
+
+        Returns:
+            The generations that they replace, now retired: their points are to be deleted, then `forget` called.
+        """
+        retired: list[GenerationKey] = []
+        with self._engine.begin() as connection:
+            for item in ready:
+                retired += _switch_one(connection, item)
+        return retired
+
+    def touch(self, records: Sequence[DocumentRecord]) -> None:
+        """Note that these sources were looked at again and hold the same bytes."""
+        with self._engine.begin() as connection:
+            for record in records:
+                connection.execute(
+                    update(documents)
+                    .where(documents.c.id == record.id)
+                    .values(size_bytes=record.size_bytes, mtime_ns=record.mtime_ns, checked_ns=record.checked_ns)
+                )
+
+    def retire(self, store_id: str, document_ids: Sequence[str]) -> list[GenerationKey]:
+        """Take documents out of sight; returns their generations, whose points are to be deleted."""
+        keys: list[GenerationKey] = []
+        with self._engine.begin() as connection:
+            for start in range(0, len(document_ids), BATCH):
+                some = document_ids[start : start + BATCH]
+                owned = and_(generations.c.store_id == store_id, generations.c.document_id.in_(some))
+                found = connection.execute(select(generations.c.document_id, generations.c.generation).where(owned))
+                keys += [(row[0], row[1]) for row in found]
+                connection.execute(update(generations).where(owned).values(state="retired", text=None))
+                for table, column in ((chunks, chunks.c.document_id), (documents, documents.c.id)):
+                    connection.execute(delete(table).where(table.c.store_id == store_id, column.in_(some)))
+        return keys
+
+    def leftovers(self, store_id: str) -> list[GenerationKey]:
+        """Generations that an interrupted ingest left half written or half deleted."""
+        query = select(generations.c.document_id, generations.c.generation).where(
+            generations.c.store_id == store_id, generations.c.state != "active"
+        )
+        with self._engine.connect() as connection:
+            return [(row[0], row[1]) for row in connection.execute(query)]
+
+    def forget(self, keys: Sequence[GenerationKey]) -> None:
+        """Drop generations whose points are gone."""
+        with self._engine.begin() as connection:
+            for start in range(0, len(keys), BATCH):
+                some = keys[start : start + BATCH]
+                key = tuple_(generations.c.document_id, generations.c.generation)
+                connection.execute(delete(generations).where(key.in_(some), generations.c.state != "active"))
+
+    def replace_refusals(self, store_id: str, roots: Iterable[str], found: Sequence[Refusal]) -> None:
+        """Record which files below `roots` were skipped or failed, in place of what was recorded before."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(refusals).where(refusals.c.store_id == store_id, _below(refusals.c.uri, roots))
+            )
+            for item in {item.uri: item for item in found}.values():
+                values = {"outcome": item.outcome, "reason": item.reason, "message": item.message}
+                connection.execute(insert(refusals).values(store_id=store_id, uri=item.uri, **values))
+
+    def refused(self, store_id: str) -> list[Refusal]:
+        """Files that were skipped or failed, by URI."""
+        columns = (refusals.c.uri, refusals.c.outcome, refusals.c.reason, refusals.c.message)
+        query = select(*columns).where(refusals.c.store_id == store_id).order_by(refusals.c.uri)
+        with self._engine.connect() as connection:
+            return [Refusal(**row) for row in connection.execute(query).mappings()]
+
+    def count_chunks(self, store_id: str) -> int:
+        """Chunks that queries can find."""
+        with self._engine.connect() as connection:
+            return int(
+                connection.execute(select(func.count()).where(chunks.c.store_id == store_id)).scalar_one()
+            )
+
+    def join(self, store_id: str, candidates: Sequence[Candidate]) -> list[SearchHit]:
+        """Complete candidates with text, title and URI; those of a generation that is not active are dropped."""
+        with self._engine.connect() as connection:
+            rows = _visible(connection, store_id, [candidate.chunk_id for candidate in candidates])
+        hits = []
+        for candidate in candidates:
+            row = rows.get(candidate.chunk_id)
+            if row is not None:
+                hits.append(_hit(store_id, row, candidate))
+        return hits
+
+    def dump(self, store_id: str) -> list[tuple[str, str, int, str, str]]:
+        """(uri, source hash, ordinal, chunk id, chunk text) of all chunks, sorted: what two equal stores agree on."""
+        query = (
+            select(documents.c.uri, documents.c.source_sha256, chunks.c.ordinal, chunks.c.id, _slice())
+            .select_from(_chunks_of_active())
+            .where(chunks.c.store_id == store_id)
+            .order_by(documents.c.uri, chunks.c.ordinal)
+        )
+        with self._engine.connect() as connection:
+            return [(row[0], row[1], row[2], row[3], row[4]) for row in connection.execute(query)]
+
+
+def _is(row: Mapping[str, str]) -> Any:
+    return and_(generations.c.document_id == row["document_id"], generations.c.generation == row["generation"])
+
+
+def _below(column: Any, roots: Iterable[str]) -> Any:
+    # A range instead of LIKE: URIs hold % and _, and a range uses the index. "0" is the character after "/".
+    trimmed = [root.rstrip("/") for root in roots]
+    return or_(false(), *(or_(column == root, and_(column >= f"{root}/", column < f"{root}0")) for root in trimmed))
+
+
+def _states(connection: Connection, keys: Sequence[GenerationKey]) -> dict[GenerationKey, str]:
+    key = tuple_(generations.c.document_id, generations.c.generation)
+    query = select(generations.c.document_id, generations.c.generation, generations.c.state).where(key.in_(keys))
+    return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def _switch_one(connection: Connection, item: Indexed) -> list[GenerationKey]:
+    record = item.record
+    mine = {"document_id": record.id, "generation": record.generation}
+    older = and_(generations.c.document_id == record.id, generations.c.generation != record.generation)
+    retired = connection.execute(select(generations.c.document_id, generations.c.generation).where(older)).all()
+    connection.execute(update(generations).where(older).values(state="retired", text=None))
+    connection.execute(update(generations).where(_is(mine)).values(state="active", text=item.text))
+    connection.execute(delete(chunks).where(chunks.c.document_id == record.id))
+    rows = [_chunk_row(record.store_id, chunk) for chunk in item.chunks]
+    if rows:
+        connection.execute(insert(chunks), rows)
+    connection.execute(delete(documents).where(documents.c.id == record.id))
+    connection.execute(insert(documents).values(**_row(record)))
+    return [(row[0], row[1]) for row in retired]
+
+
+def _row(record: DocumentRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in DocumentRecord.__slots__} | {"attributes": dict(record.attributes)}
+
+
+def _chunk_row(store_id: str, chunk: Chunk) -> dict[str, Any]:
+    return {
+        "id": chunk.id, "store_id": store_id, "document_id": chunk.document_id, "generation": chunk.generation,
+        "ordinal": chunk.ordinal, "char_start": chunk.char_start, "char_end": chunk.char_end, "prefix": chunk.prefix,
+        "headings": list(chunk.headings), "locator": chunk.locator.as_dict(),
+    }  # fmt: skip
+
+
+def _slice() -> Any:
+    length = chunks.c.char_end - chunks.c.char_start
+    return func.substr(generations.c.text, chunks.c.char_start + 1, length).label("text")
+
+
+def _chunks_of_active() -> Any:
+    active = and_(documents.c.id == chunks.c.document_id, documents.c.generation == chunks.c.generation)
+    text = and_(generations.c.document_id == chunks.c.document_id, generations.c.generation == chunks.c.generation)
+    return chunks.join(documents, active).join(generations, text)
+
+
+def _visible(connection: Connection, store_id: str, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for start in range(0, len(ids), BATCH):
+        query = (
+            select(chunks, documents.c.title, documents.c.uri, _slice())
+            .select_from(_chunks_of_active())
+            .where(chunks.c.store_id == store_id, chunks.c.id.in_(ids[start : start + BATCH]))
+        )
+        found.update({row["id"]: dict(row) for row in connection.execute(query).mappings()})
+    return found
+
+
+def _hit(store_id: str, row: Mapping[str, Any], candidate: Candidate) -> SearchHit:
+    chunk = Chunk(
+        id=row["id"], document_id=row["document_id"], generation=row["generation"], ordinal=row["ordinal"],
+        text=row["text"], char_start=row["char_start"], char_end=row["char_end"], prefix=row["prefix"],
+        headings=tuple(row["headings"]), locator=Locator.from_dict(row["locator"]),
+    )  # fmt: skip
+    scores = candidate.scores
+    score = next(s for s in (scores.rerank, scores.fused, scores.dense, scores.sparse, 0.0) if s is not None)
+    return SearchHit(
+        store_id=store_id, chunk=chunk, title=row["title"], uri=row["uri"], score=score, scores=replace(scores)
+    )

@@ -1,0 +1,96 @@
+"""The ledger's tables. A change here comes with a migration under `migrations/versions/`."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+stores = Table(
+    "stores",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("collection", String(64), nullable=False),
+    Column("fingerprint", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("store_id", ForeignKey("stores.id"), nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("media_type", String(128), nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("checked_ns", BigInteger, nullable=False),
+    Column("source_sha256", String(64), nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("generation", String(32), nullable=False),
+    UniqueConstraint("store_id", "uri"),
+)
+
+# A generation is `writing` until its points are counted, `active` while queries see it, `retired` until its points
+# are gone. Whatever stands as `writing` or `retired` when an ingest begins was left by one that was killed.
+generations = Table(
+    "generations",
+    metadata,
+    Column("document_id", String(36), primary_key=True),
+    Column("generation", String(32), primary_key=True),
+    Column("store_id", ForeignKey("stores.id"), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("text", Text, nullable=True),
+    Index(None, "store_id", "state"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("store_id", ForeignKey("stores.id"), nullable=False),
+    Column("document_id", String(36), nullable=False),
+    Column("generation", String(32), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("char_start", Integer, nullable=False),
+    Column("char_end", Integer, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("headings", JSON, nullable=False),
+    Column("locator", JSON, nullable=False),
+    UniqueConstraint("document_id", "generation", "ordinal"),
+    Index(None, "store_id"),
+)
+
+# The latest outcome of each file that is not a document: why it was skipped or failed.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("store_id", ForeignKey("stores.id"), primary_key=True),
+    Column("uri", Text, primary_key=True),
+    Column("outcome", String(8), nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+)

@@ -1,0 +1,98 @@
+"""From a question to the passages that may answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rag.concurrency import in_thread
+from rag.documents import SearchHit
+from rag.errors import InvalidInputError
+from rag.filters import Filter
+from rag.fusion import normalised_sum
+from rag.ledger.documents import Documents
+from rag.ledger.stores import Store, Stores, require_fingerprint
+from rag.protocols import ChunkStore, Embedder, SparseEncoder
+from rag.settings import RetrievalSettings
+from rag.telemetry import StageTimer
+
+MAX_QUESTION_CHARACTERS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Hits, best first, and the milliseconds that each stage took."""
+
+    question: str
+    hits: tuple[SearchHit, ...]
+    milliseconds: Mapping[str, float]
+
+
+class Retriever:
+    """Finds passages by cosine similarity and by words, and fuses the two lists."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        documents: Documents,
+        vectors: ChunkStore,
+        embedder: Embedder,
+        sparse: SparseEncoder,
+        settings: RetrievalSettings,
+    ) -> None:
+        self._stores = stores
+        self._documents = documents
+        self._vectors = vectors
+        self._embedder = embedder
+        self._sparse = sparse
+        self._settings = settings
+
+    async def search(
+        self, store: str, question: str, *, k: int | None = None, where: Filter | None = None
+    ) -> SearchResult:
+        """Find the `k` passages of a store that answer a question best.
+
+        Args:
+            store: the store's name.
+            k: None takes the configured number.
+            where: what a passage must satisfy besides.
+
+        Raises:
+            InvalidInputError: the question is empty or too long, or `k` is below 1.
+            StoreNotFoundError: there is no such store.
+            FingerprintMismatchError: the store was embedded by another embedder.
+            StorageError, UpstreamError: a part of the engine failed.
+        """
+        wanted = self._settings.k if k is None else k
+        _check(question, wanted)
+        found = await self._open(store)
+        timer = StageTimer()
+        with timer.stage("embed"):
+            dense = await self._embedder.embed_query(question)
+        with timer.stage("vectors"):
+            limit = max(self._settings.candidates, wanted)
+            lists = await self._vectors.search(
+                found.id, dense, self._sparse.encode_query(question), limit, where
+            )
+        with timer.stage("fuse"):
+            fused = normalised_sum(lists.dense, lists.sparse, self._settings.dense_weight)
+        with timer.stage("join"):
+            # Joined before the cut: a candidate of a generation that is being replaced drops out here.
+            hits = await in_thread(self._documents.join, found.id, fused)
+        return SearchResult(question=question, hits=tuple(hits[:wanted]), milliseconds=timer.milliseconds)
+
+    async def _open(self, name: str) -> Store:
+        store = await in_thread(self._stores.get, name)
+        require_fingerprint(store, self._embedder.fingerprint)
+        return store
+
+
+def _check(question: str, k: int) -> None:
+    if not question.strip():
+        raise InvalidInputError("The question is empty: ask something.")
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise InvalidInputError(
+            f"The question has {len(question)} characters; the limit is {MAX_QUESTION_CHARACTERS}."
+        )
+    if k < 1:
+        raise InvalidInputError(f"k must be at least 1, not {k}.")
