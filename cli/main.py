@@ -1,0 +1,35 @@
+"""The `quoth` command. Nothing heavy is imported before a command needs it, so that `quoth --help` is instant."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import answers, documents, models, server, stores
+from cli.execution import guarded
+
+app = typer.Typer(
+    name="quoth",
+    help="Answers from your own documents; every sentence quotes its source.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("ingest")(documents.ingest)
+app.command("search")(documents.search)
+app.command("ask")(answers.ask)
+app.command("chat")(answers.chat)
+app.command("serve")(server.serve)
+app.command("status")(stores.status)
+app.add_typer(stores.app, name="stores")
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    sys.exit(guarded(app))
+
+
+if __name__ == "__main__":
+    main()

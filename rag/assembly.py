@@ -1,0 +1,138 @@
+"""Settings to a live engine: the only place that chooses a backend, and that opens and closes one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from importlib import import_module
+
+from rag.answering import Answerer
+from rag.bm25 import BM25Encoder
+from rag.concurrency import in_thread
+from rag.errors import ConfigurationError
+from rag.ledger.connection import connect
+from rag.ledger.documents import Documents
+from rag.ledger.stores import Store, Stores
+from rag.protocols import ChatModel, ChunkStore, Embedder, Fingerprint, SparseEncoder
+from rag.retrieval import Retriever
+from rag.settings import Settings
+
+EMBEDDERS = {"onnx": "onnx", "sentence-transformers": "sentence_transformer", "openai": "openai"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Everything that is open while Quoth works. Made by `open_engine`."""
+
+    settings: Settings
+    stores: Stores
+    documents: Documents
+    vectors: ChunkStore
+    embedder: Embedder
+    sparse: SparseEncoder
+    retriever: Retriever
+    collection: str
+
+    @property
+    def chunk_tokens(self) -> int:
+        """The longest chunk: as configured, but never longer than the embedder reads."""
+        return min(self.settings.chunking.max_tokens, self.embedder.max_tokens)
+
+    @property
+    def recipe(self) -> str:
+        """Names what a document's chunks and weights depend on besides its bytes and its parser."""
+        return f"chunks={self.chunk_tokens};sparse={self.sparse.fingerprint}"
+
+    async def open_store(self, name: str) -> Store:
+        """The store of this name, made for this engine's embedder when there is none.
+
+        Raises:
+            InvalidInputError: the name is malformed.
+            FingerprintMismatchError: the store was embedded by another embedder.
+        """
+        return await in_thread(self.stores.get_or_create, name, self.collection, self.embedder.fingerprint)
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
+    """Open ledger, embedder and vector store; close them in the reverse order.
+
+    Raises:
+        ConfigurationError: a setting does not fit, or a package is missing.
+        ModelNotFoundError: the embedder's files are not here.
+        StorageError: the ledger or the vector store cannot be opened.
+    """
+    async with AsyncExitStack() as stack:
+        ledger = await in_thread(connect, settings.data_dir, settings.ledger_url)
+        stack.callback(ledger.dispose)
+        embedder = await _open_embedder(settings)
+        stack.push_async_callback(embedder.close)
+        collection = collection_name(embedder.fingerprint)
+        vectors = await _open_vectors(settings, collection, embedder.fingerprint.dimension)
+        stack.push_async_callback(vectors.close)
+        stores, documents, sparse = Stores(ledger), Documents(ledger), BM25Encoder()
+        yield Engine(
+            settings=settings, stores=stores, documents=documents, vectors=vectors, embedder=embedder, sparse=sparse,
+            retriever=Retriever(stores, documents, vectors, embedder, sparse, settings.retrieval),
+            collection=collection,
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def open_answerer(engine: Engine) -> AsyncIterator[Answerer]:
+    """Open the configured chat model over an engine.
+
+    Raises:
+        ConfigurationError: QUOTH_CHAT__MODEL names no kind of model, or a package is missing.
+        ModelNotFoundError: a local model's files are not here.
+    """
+    model = await open_chat_model(engine)
+    try:
+        yield Answerer(engine.retriever, model, engine.settings.chat)
+    finally:
+        await model.close()
+
+
+async def open_chat_model(engine: Engine) -> ChatModel:
+    """The configured chat model. Raises as `open_answerer`."""
+    chat, models_dir = engine.settings.chat, engine.settings.models_dir
+    if chat.model == "extractive":
+        from rag.backends.chat.extractive import ExtractiveChatModel
+
+        return ExtractiveChatModel(engine.embedder)
+    if chat.model.startswith("local:"):
+        from rag.backends.chat.local import open_local
+
+        return await open_local(chat, models_dir)
+    if ":" in chat.model:
+        from rag.backends.chat import langchain
+
+        return await langchain.create(chat, models_dir)
+    raise ConfigurationError(
+        f"QUOTH_CHAT__MODEL is {chat.model!r}: use `extractive`, `local:NAME`, or `PROVIDER:MODEL` such as "
+        "`openai:gpt-4o-mini`."
+    )
+
+
+def collection_name(fingerprint: Fingerprint) -> str:
+    """The Qdrant collection of an embedder: stores that agree on it share the collection."""
+    digest = hashlib.sha256(repr(sorted(asdict(fingerprint).items())).encode()).hexdigest()
+    return f"quoth-{digest[:16]}"
+
+
+async def _open_embedder(settings: Settings) -> Embedder:
+    module = import_module(f"rag.backends.embedders.{EMBEDDERS[settings.embedder.backend]}")
+    embedder: Embedder = await module.create(settings.embedder, settings.models_dir)
+    return embedder
+
+
+async def _open_vectors(settings: Settings, collection: str, dimension: int) -> ChunkStore:
+    if settings.qdrant.url is None:
+        from rag.backends.vectors.qdrant_edge import EdgeChunkStore
+
+        return EdgeChunkStore(settings.data_dir, collection, dimension)
+    from rag.backends.vectors.qdrant_server import ServerChunkStore, connect_server
+
+    return ServerChunkStore(await connect_server(settings.qdrant), collection, dimension)
