@@ -25,7 +25,10 @@ def ingest(
 ) -> None:
     """Bring a store in step with files and folders: index what is new or changed, remove what is gone."""
     summary = run(lambda settings: _ingest(settings, paths, store, quiet=as_json), data)
-    print_json(summary.as_dict()) if as_json else _print_summary(summary)
+    if as_json:
+        print_json(summary.as_dict())
+    else:
+        _print_summary(summary)
     if summary.failed:
         raise typer.Exit(SOME_FILES_FAILED)
 

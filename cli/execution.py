@@ -69,7 +69,9 @@ def guarded(command: Callable[[], None]) -> int:
     except Exception as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).exception("unexpected")
-        _complain(f"{type(error).__name__}: {error}\nThis was not expected; QUOTH_LOG_LEVEL=debug shows where it happened.")
+        _complain(
+            f"{type(error).__name__}: {error}\nThis was not expected; QUOTH_LOG_LEVEL=debug shows where it happened."
+        )
         return FAILED
     return 0
 

@@ -42,4 +42,4 @@ def pull_models(
         raise InvalidInputError("Name a model, or pass --default. `quoth models list` shows those that are known.")
     models_dir = load_settings().models_dir
     for name in dict.fromkeys(wanted):
-        pull(name, models_dir, lambda line: typer.echo(line))
+        pull(name, models_dir, typer.echo)

@@ -27,7 +27,9 @@ def stores(context: typer.Context, data: DataOption = None, as_json: JsonOption 
     if not found:
         typer.echo("There is no store yet: quoth ingest PATH makes one.")
     for store in found:
-        typer.echo(f"{store['name']:<24} {store['documents']:>7} documents {store['chunks']:>9} chunks  {store['model']}")
+        typer.echo(
+            f"{store['name']:<24} {store['documents']:>7} documents {store['chunks']:>9} chunks  {store['model']}"
+        )
 
 
 @app.command("delete")

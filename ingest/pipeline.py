@@ -75,7 +75,9 @@ class Ingestor:
         files = await in_thread(lambda: list(walk(paths, self._engine.settings.ingest)))
         owner = await self._engine.open_store(store)
         async with ingest_lock(self._engine.settings.data_dir, owner.id, on_wait):
-            run = _Run(self._engine, owner, [root_uri(path) for path in paths], len(files), self._checkpoint, on_progress)
+            run = _Run(
+                self._engine, owner, [root_uri(path) for path in paths], len(files), self._checkpoint, on_progress
+            )
             await run.all(files)
         run.summary.seconds = time.monotonic() - started
         return run.summary
@@ -96,9 +98,7 @@ class _Run:
         self._refusals: list[Refusal] = []
         self._kept: set[str] = set()
         self._done = 0
-        self._writer = Writer(
-            store.id, engine.documents, engine.vectors, engine.embedder, engine.sparse, checkpoint
-        )
+        self._writer = Writer(store.id, engine.documents, engine.vectors, engine.embedder, engine.sparse, checkpoint)
         self._ready: asyncio.Queue[Indexed | None] = asyncio.Queue(maxsize=32)
 
     async def all(self, files: Sequence[SourceFile | Refused]) -> None:

@@ -136,3 +136,17 @@ async def _open_vectors(settings: Settings, collection: str, dimension: int) -> 
     from rag.backends.vectors.qdrant_server import ServerChunkStore, connect_server
 
     return ServerChunkStore(await connect_server(settings.qdrant), collection, dimension)
+
+
+async def delete_store(settings: Settings, name: str) -> None:
+    """Delete a store and all that it holds, whichever embedder made it. Raises StoreNotFoundError."""
+    async with AsyncExitStack() as stack:
+        ledger = await in_thread(connect, settings.data_dir, settings.ledger_url)
+        stack.callback(ledger.dispose)
+        stores = Stores(ledger)
+        store = await in_thread(stores.get, name)
+        vectors = await _open_vectors(settings, store.collection, store.fingerprint.dimension)
+        stack.push_async_callback(vectors.close)
+        await vectors.delete(store.id)
+        await vectors.flush()
+        await in_thread(stores.delete, store)

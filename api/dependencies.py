@@ -1,0 +1,44 @@
+"""What handlers ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from rag.answering import Answerer
+from rag.assembly import Engine
+
+
+@dataclass(frozen=True)
+class Live:
+    """What is open while the API serves."""
+
+    engine: Engine
+    answerer: Answerer
+    answers: asyncio.Semaphore
+
+
+def _live(request: Request) -> Live:
+    live: Live = request.app.state.live
+    return live
+
+
+LiveDep = Annotated[Live, Depends(_live)]
+
+
+async def _answer_slot(live: LiveDep) -> AsyncIterator[AsyncExitStack]:
+    if live.answers.locked():
+        detail = "Too many answers are being written; try again shortly."
+        raise HTTPException(503, detail, headers={"Retry-After": "1"})
+    # Left when the response has been sent, or the client has gone: whatever the handler pushed is closed then.
+    async with live.answers, AsyncExitStack() as cleanup:
+        yield cleanup
+
+
+AnswerSlotDep = Annotated[AsyncExitStack, Depends(_answer_slot)]

@@ -1,0 +1,90 @@
+"""Error class to status and body: the one mapping, in OpenAI's error shape."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from rag.errors import (
+    FingerprintMismatchError,
+    InvalidInputError,
+    NotFoundError,
+    QuothError,
+    StorageUnavailableError,
+    StoreNotFoundError,
+    UpstreamRejectedError,
+    UpstreamUnavailableError,
+)
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 5
+
+# The first class that fits decides: status, type, code.
+_STATUSES: tuple[tuple[type[QuothError], int, str, str], ...] = (
+    (InvalidInputError, 400, "invalid_request_error", "invalid_request"),
+    (StoreNotFoundError, 404, "invalid_request_error", "model_not_found"),
+    (NotFoundError, 404, "invalid_request_error", "not_found"),
+    (FingerprintMismatchError, 409, "server_error", "embedder_mismatch"),
+    (StorageUnavailableError, 503, "server_error", "storage_unavailable"),
+    (UpstreamUnavailableError, 503, "server_error", "upstream_unavailable"),
+    (UpstreamRejectedError, 502, "server_error", "upstream_rejected"),
+    (QuothError, 500, "server_error", "internal_error"),
+)
+
+
+def error_body(message: str, kind: str, code: str, param: str | None = None) -> dict[str, Any]:
+    """OpenAI's error object."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def describe(error: QuothError) -> tuple[int, dict[str, Any]]:
+    """Status and body of an error."""
+    _, status, kind, code = next(row for row in _STATUSES if isinstance(error, row[0]))
+    return status, error_body(str(error), kind, code)
+
+
+def install(app: FastAPI) -> None:
+    """Make every failure of a request answer in the one shape."""
+    app.add_exception_handler(QuothError, _on_quoth_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+async def _on_quoth_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, QuothError)  # noqa: S101
+    status, body = describe(error)
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    return JSONResponse(body, status, headers)
+
+
+async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"] if part != "body"]
+    param = ".".join(where) or None
+    if first["type"] == "extra_forbidden":
+        return JSONResponse(
+            error_body(f"{param} is not supported.", "invalid_request_error", "unsupported_parameter", param), 400
+        )
+    message = f"{param}: {first['msg']}" if param else str(first["msg"])
+    return JSONResponse(error_body(message, "invalid_request_error", "invalid_request", param), 400)
+
+
+async def _on_http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = {404: "not_found", 405: "method_not_allowed", 503: "overloaded"}.get(error.status_code, "invalid_request")
+    kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
+    body = error_body(str(error.detail), kind, code)
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _on_unexpected(_: Request, error: Exception) -> JSONResponse:
+    logger.error("a request failed", exc_info=error)
+    return JSONResponse(error_body("Something unexpected failed.", "server_error", "internal_error"), 500)

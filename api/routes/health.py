@@ -1,0 +1,30 @@
+"""GET /health/live and /health/ready."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from api.dependencies import LiveDep
+from rag.concurrency import in_thread
+from rag.documents import store_id
+from rag.errors import QuothError
+
+router = APIRouter(prefix="/health")
+
+
+@router.get("/live")
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "live"}
+
+
+@router.get("/ready")
+async def ready(live: LiveDep) -> JSONResponse:
+    """The ledger and the vector store answer."""
+    try:
+        names = await in_thread(live.engine.stores.names)
+        await live.engine.vectors.count(store_id(live.engine.settings.store))
+    except QuothError as error:
+        return JSONResponse({"status": "not ready", "reason": str(error)}, 503)
+    return JSONResponse({"status": "ready", "stores": len(names)})
