@@ -48,7 +48,8 @@ class Locator:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Locator:
         """The inverse of `as_dict`."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
+        return cls(**values)
 
 
 def _join(first: tuple[int, int] | None, last: tuple[int, int] | None) -> tuple[int, int] | None:

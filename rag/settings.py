@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -105,6 +106,13 @@ class ServerSettings(Section):
     shutdown_seconds: float = Field(10, ge=0, description="that open streams get to end")
 
 
+class OwnDotEnv(DotEnvSettingsSource):
+    """`.env`, which other programs share: variables without our prefix are none of our business."""
+
+    def _read_env_files(self) -> Mapping[str, str | None]:
+        return {name: value for name, value in super()._read_env_files().items() if name.upper().startswith(PREFIX)}
+
+
 class Settings(BaseSettings):
     """The tree. Build it with `load_settings`, which also refuses unknown environment variables."""
 
@@ -133,11 +141,11 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Add `quoth.toml` behind the environment."""
-        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+        """Add `quoth.toml` behind the environment, and read only our part of `.env`."""
+        return init_settings, env_settings, OwnDotEnv(settings_cls), TomlConfigSettingsSource(settings_cls)
 
 
 def environment_names() -> dict[str, str]:
