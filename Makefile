@@ -39,7 +39,7 @@ bench: .venv/.dev .venv/.test-models ## speed and memory, printed with their com
 	$(BIN)/python -m benchmarks.run
 
 crash: .venv/.dev .venv/.test-models ## kill a running ingest at every named point and at random moments, long form
-	$(BIN)/python -m pytest -m crash --crash-kills=300
+	$(BIN)/python -m pytest tests/ingest/test_crash.py --crash-kills=300
 
 lock: ## resolve the dependencies anew (needs uv)
 	$(PYTHON) locks/compile.py

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -16,18 +16,22 @@ from rag.assembly import open_answerer, open_engine
 from rag.settings import Settings
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Build the application; the engine opens when it starts and closes when it ends.
+@asynccontextmanager
+async def open_live(settings: Settings) -> AsyncIterator[Live]:
+    """Open the engine and its chat model for serving. Raises as `open_engine` and `open_answerer`."""
+    async with open_engine(settings) as engine, open_answerer(engine) as answerer:
+        yield Live(engine, answerer, asyncio.Semaphore(settings.server.max_concurrent_answers))
 
-    Raises (at start-up):
-        QuothError: as `open_engine` and `open_answerer`.
-    """
+
+def create_app(
+    settings: Settings, opening: Callable[[Settings], AbstractAsyncContextManager[Live]] = open_live
+) -> FastAPI:
+    """Build the application; the engine opens when it starts and closes when it ends."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_engine(settings) as engine, open_answerer(engine) as answerer:
-            answers = asyncio.Semaphore(settings.server.max_concurrent_answers)
-            app.state.live = Live(engine=engine, answerer=answerer, answers=answers)
+        async with opening(settings) as live:
+            app.state.live = live
             yield
 
     app = FastAPI(

@@ -1,6 +1,7 @@
 """An answer is a stream of events: cited sentence by sentence, and ended exactly once."""
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def answer(engine: Engine, model: ScriptedChatModel, question: str = "How many d
 
 
 def test_each_sentence_is_cited_where_it_stands(engine: Engine, tmp_path: Path) -> None:
-    events = answer(engine, ScriptedChatModel("Every employee has 28 days of ", "paid leave a year. Nobody", " knows why."))
+    events = answer(
+        engine, ScriptedChatModel("Every employee has 28 days of ", "paid leave a year. Nobody", " knows why.")
+    )
     assert isinstance(events[0], SourcesFound)
     (citation,) = [event.citation for event in events if isinstance(event, CitationAdded)]
     done = events[-1]
@@ -65,10 +68,14 @@ def test_each_sentence_is_cited_where_it_stands(engine: Engine, tmp_path: Path) 
 
 @settings(max_examples=40, deadline=None)
 @given(cuts=st.lists(st.integers(0, 130), max_size=8))
-def test_pieces_of_the_stream_do_not_change_the_answer(cuts: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
-    said = "Unused days expire on 31 March. Trains are booked in second class.\n\nFlights need the consent of a manager."
+def test_pieces_of_the_stream_do_not_change_the_answer(
+    cuts: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    said = (
+        "Unused days expire on 31 March. Trains are booked in second class.\n\nFlights need the consent of a manager."
+    )
     edges = [0, *sorted(min(cut, len(said)) for cut in cuts), len(said)]
-    pieces = [said[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [said[a:b] for a, b in itertools.pairwise(edges)]
     folder = tmp_path_factory.mktemp("docs")
     (folder / "handbook.md").write_text(HANDBOOK)
     with fake_engine(tmp_path_factory.mktemp("data")) as engine:
@@ -82,7 +89,9 @@ def test_pieces_of_the_stream_do_not_change_the_answer(cuts: list[int], tmp_path
 
 
 def test_changed_figures_and_inventions_are_not_cited(engine: Engine) -> None:
-    done = answer(engine, ScriptedChatModel("Every employee has 35 days of paid leave a year. The moon is made of cheese."))[-1]
+    done = answer(
+        engine, ScriptedChatModel("Every employee has 35 days of paid leave a year. The moon is made of cheese.")
+    )[-1]
     assert isinstance(done, AnswerCompleted)
     assert done.citations == ()
 
@@ -161,7 +170,9 @@ def test_a_follow_up_is_searched_with_what_it_leans_on(engine: Engine) -> None:
 
     async def ask() -> list[Event]:
         answerer = Answerer(engine.retriever, model, engine.settings.chat)
-        return [event async for event in answerer.stream(await answerer.prepare("default", "And who says so?", history))]
+        return [
+            event async for event in answerer.stream(await answerer.prepare("default", "And who says so?", history))
+        ]
 
     sources = asyncio.run(ask())[0]
     assert isinstance(sources, SourcesFound)

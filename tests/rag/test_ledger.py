@@ -145,7 +145,7 @@ def test_stores_are_bound_to_their_embedder(engine: Engine, store: Store) -> Non
     assert stores.get_or_create("default", "collection", FINGERPRINT) == store == stores.get("default")
     with pytest.raises(FingerprintMismatchError, match=r"model 'model', now 'better'.*quoth stores delete default"):
         stores.get_or_create("default", "c2", replace(FINGERPRINT, model="better"))
-    with pytest.raises(StoreNotFoundError, match="'nope'.*Stores here: default"):
+    with pytest.raises(StoreNotFoundError, match=r"'nope'.*Stores here: default"):
         stores.get("nope")
     for name in ("", "a/b", "x" * 65, "a b"):
         with pytest.raises(InvalidInputError, match="cannot name a store"):

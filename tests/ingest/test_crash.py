@@ -1,0 +1,130 @@
+"""Killed with SIGKILL at any point and run again, an ingest reaches the store of an undisturbed run."""
+
+import asyncio
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rag.backends.vectors.edge_process import stop_worker
+from rag.backends.vectors.qdrant_edge import EdgeChunkStore
+from rag.documents import store_id
+from rag.ledger.connection import connect
+from rag.ledger.documents import Documents
+from tests.fakes import DIMENSION
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINTS = [
+    "begun", "embedded", "upserted", "flushed", "counted", "switched", "deleted", "forgotten", "retired",
+]  # fmt: skip
+
+Contents = tuple[list[tuple[str, str, int, str, str]], list[tuple[str, str, str]], list[tuple[str, str]]]
+
+
+def start(data: Path, docs: Path, *fatal: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.ingest.crash_victim", str(data), str(docs), *fatal]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(data: Path, docs: Path) -> None:
+    process = start(data, docs)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+def contents(data: Path) -> Contents:
+    """All that two equal stores agree on: chunks with their text, points, and nothing left to do."""
+
+    async def points() -> list[tuple[str, str, str]]:
+        store = EdgeChunkStore(data, "fake", DIMENSION)
+        try:
+            return await store.identities(store_id("default"), None, 10_000)
+        finally:
+            await store.close()
+
+    ledger = connect(data)
+    documents = Documents(ledger)
+    found = documents.dump(store_id("default")), asyncio.run(points()), documents.leftovers(store_id("default"))
+    ledger.dispose()
+    return found
+
+
+def write_first(docs: Path) -> None:
+    docs.mkdir()
+    for number in range(12):
+        (docs / f"{number}.md").write_text(f"# Note {number}\n\n" + f"Fact {number} is about thing {number}. " * 40)
+
+
+def write_second(docs: Path) -> None:
+    for number in range(4):
+        (docs / f"{number}.md").write_text(f"# Note {number}\n\n" + f"Now fact {number} says otherwise. " * 90)
+    (docs / "5.md").unlink()
+    (docs / "new.txt").write_text("Something new. " * 30)
+    (docs / "broken.pdf").write_bytes(b"%PDF-1.7 nothing behind it")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, Contents]]:
+    """The folder after its changes, a data directory from before them, and what a clean run of now holds."""
+    root = tmp_path_factory.mktemp("crash")
+    docs, before, clean = root / "docs", root / "before", root / "clean"
+    write_first(docs)
+    finish(before, docs)
+    stop_worker(before)
+    write_second(docs)
+    finish(clean, docs)
+    wanted = contents(clean)
+    stop_worker(clean)
+    yield docs, before, wanted
+
+
+@pytest.fixture
+def data(prepared: tuple[Path, Path, Contents], tmp_path: Path) -> Iterator[Path]:
+    shutil.copytree(prepared[1], tmp_path / "data")
+    yield tmp_path / "data"
+    stop_worker(tmp_path / "data")
+
+
+def test_an_undisturbed_update_equals_a_clean_run(prepared: tuple[Path, Path, Contents], data: Path) -> None:
+    docs, _, wanted = prepared
+    finish(data, docs)
+    assert contents(data) == wanted
+    chunks, points, leftovers = wanted
+    assert leftovers == []
+    assert sorted(chunk[3] for chunk in chunks) == [point[0] for point in points]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_killed_at_a_step_of_the_write_order(prepared: tuple[Path, Path, Contents], data: Path, name: str) -> None:
+    docs, _, wanted = prepared
+    victim = start(data, docs, name, "1")
+    victim.communicate(timeout=120)
+    assert victim.returncode == -9
+    finish(data, docs)
+    assert contents(data) == wanted
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(
+    prepared: tuple[Path, Path, Contents], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    docs, before, wanted = prepared
+    kills = int(request.config.getoption("--crash-kills"))
+    draw = random.Random(20261121)
+    for number in range(kills):
+        data = tmp_path / str(number)
+        shutil.copytree(before, data)
+        victim = start(data, docs)
+        time.sleep(draw.uniform(0.3, 2.5))
+        victim.kill()
+        victim.communicate()
+        finish(data, docs)
+        assert contents(data) == wanted, f"kill {number}"
+        stop_worker(data)
+        shutil.rmtree(data)
