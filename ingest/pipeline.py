@@ -121,13 +121,15 @@ class _Run:
         return compare_stat(file, self._known.get(file.uri), self._recipe(file)) == "unchanged"
 
     async def _read_and_write(self, todo: asyncio.Queue[SourceFile]) -> None:
-        async with ParserPool(self._engine.settings.ingest) as pool, asyncio.TaskGroup() as tasks:
-            writing = tasks.create_task(self._write_batches())
-            async with asyncio.TaskGroup() as readers:
-                for _ in range(min(pool.size, todo.qsize())):
-                    readers.create_task(self._read_files(todo, pool))
-            await self._ready.put(None)
-            await writing
+        try:
+            async with ParserPool(self._engine.settings.ingest) as pool, asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write_batches())
+                async with asyncio.TaskGroup() as readers:
+                    for _ in range(min(pool.size, todo.qsize())):
+                        readers.create_task(self._read_files(todo, pool))
+                await self._ready.put(None)
+        except ExceptionGroup as failures:
+            raise _first(failures) from failures
 
     async def _read_files(self, todo: asyncio.Queue[SourceFile], pool: ParserPool) -> None:
         while not todo.empty():
@@ -214,3 +216,9 @@ class _Run:
             self._refusals.append(Refusal(outcome.uri, outcome.outcome, outcome.reason, outcome.message))
         self._done += 1
         self._on_progress(Progress(self.summary.found, self._done, outcome))
+
+
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    """The error that stopped the run; what else failed failed because of it."""
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
