@@ -20,7 +20,7 @@ from ingest.writing import Checkpoint, Writer, no_checkpoint
 from rag.assembly import Engine
 from rag.concurrency import in_thread
 from rag.documents import document_id, generation_of
-from rag.errors import ParseError, StorageError
+from rag.errors import InvalidInputError, ParseError, StorageError
 from rag.ledger.documents import DocumentRecord, Indexed, Refusal
 from rag.ledger.stores import Store
 
@@ -73,6 +73,8 @@ class Ingestor:
         """
         started = time.monotonic()
         files = await in_thread(lambda: list(walk(paths, self._engine.settings.ingest)))
+        if not files and store not in await in_thread(self._engine.stores.names):
+            raise _nothing_found(paths)
         owner = await self._engine.open_store(store)
         async with ingest_lock(self._engine.settings.data_dir, owner.id, on_wait):
             run = _Run(
@@ -216,6 +218,13 @@ class _Run:
             self._refusals.append(Refusal(outcome.uri, outcome.outcome, outcome.reason, outcome.message))
         self._done += 1
         self._on_progress(Progress(self.summary.found, self._done, outcome))
+
+
+def _nothing_found(paths: Sequence[Path]) -> InvalidInputError:
+    return InvalidInputError(
+        f"There are no files in {', '.join(str(path) for path in paths)}. Name a folder that holds documents; hidden "
+        "files are not read."
+    )
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:
