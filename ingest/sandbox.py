@@ -1,0 +1,138 @@
+"""Parse files in processes that can be killed: limited memory, CPU and wall time, no network, nothing to write.
+
+`ingest.parsers.child` says what confines the process itself; this side starts it, hands it files, waits no longer than
+it may, and gives the next file a new process when one has died. Processes are started anew (`exec`), never forked: a
+forked child would carry the engine's threads, locks and secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from dataclasses import asdict
+from types import TracebackType
+from typing import Self
+
+from ingest.parsers.limits import ParserLimits
+from ingest.parsers.wire import LENGTH, decode_reply, encode_job, frame
+from rag.documents import Document
+from rag.errors import ParseError
+from rag.settings import IngestSettings
+
+_KEEP = b"\0"
+_START_SECONDS = 30  # on top of a file's wall limit, for a busy machine to start the process
+_EXIT_SECONDS = 10  # the kernel needs some to take a large process apart
+_WRITE_BYTES = 1 << 20
+# A block costs the reply some 40 bytes and a character at most four; no sound reply is longer.
+_REPLY_BYTES_PER_CHARACTER = 24
+_REPLY_BYTES_LEAST = 1 << 20
+
+
+class ParserPool:
+    """A few parsing processes, started when they are first needed.
+
+        async with ParserPool(settings.ingest) as pool:
+            document = await pool.parse(data, "report.pdf")
+
+    One event loop owns a pool. Files beyond the number of processes wait their turn.
+    """
+
+    def __init__(self, settings: IngestSettings) -> None:
+        self._settings = settings
+        self._limits = ParserLimits.of(settings)
+        self._turns = asyncio.Semaphore(settings.parser_processes or os.cpu_count() or 1)
+        self._idle: list[Process] = []
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the idle processes; a file that is being parsed loses its process when its task is cancelled."""
+        self._closed = True
+        while self._idle:
+            await _end(self._idle.pop())
+
+    async def parse(self, data: bytes, name: str) -> Document:
+        """Parse one file.
+
+        Args:
+            data: the whole file.
+            name: its name or path; the suffix chooses the parser, the stem is a title for want of a better one.
+
+        Returns:
+            What `ingest.parsers.registry.parse` returns.
+
+        Raises:
+            ParseError: the parser's own reasons, and `parser_killed` (memory, or a crash), `parser_timeout` (CPU or
+                wall time), `parser_error` (it raised what it should not), `too_long` (the reply is).
+        """
+        async with self._turns:
+            process = self._idle.pop() if self._idle else await self._start()
+            fit = False
+            try:
+                async with asyncio.timeout(self._settings.parser_wall_seconds + _START_SECONDS):
+                    fit, reply = await self._converse(process, data, name)
+            except TimeoutError:
+                raise ParseError(
+                    "parser_timeout", f"Parsing took longer than {self._settings.parser_wall_seconds:g} seconds."
+                ) from None
+            except (asyncio.IncompleteReadError, ConnectionError) as error:
+                raise await self._explain_death(process) from error
+            finally:  # also when this task is cancelled: a process in the middle of a file is of no use to the next
+                if fit and not self._closed:
+                    self._idle.append(process)
+                else:
+                    await _end(process)
+        return decode_reply(reply)
+
+    async def _start(self) -> Process:
+        search = os.pathsep.join(path for path in sys.path if path)
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-B", "-P", "-s", "-m", "ingest.parsers.child", str(self._settings.parser_memory_bytes),
+            stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={"PYTHONPATH": search, "PYTHONUTF8": "1"},
+        )  # fmt: skip
+
+    async def _converse(self, process: Process, data: bytes, name: str) -> tuple[bool, bytes]:
+        """Send a file; return whether the process is fit for another, and its reply."""
+        writer, reader = process.stdin, process.stdout
+        assert writer is not None and reader is not None  # noqa: S101 - both were asked to be pipes
+        writer.write(frame(encode_job(name, asdict(self._limits), self._settings.parser_cpu_seconds)))
+        writer.write(LENGTH.pack(len(data)))
+        for start in range(0, len(data), _WRITE_BYTES):  # in parts, or the loop would keep a second copy of the file
+            writer.write(data[start : start + _WRITE_BYTES])
+            await writer.drain()
+        keep = await reader.readexactly(1)
+        (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+        if length > _REPLY_BYTES_LEAST + _REPLY_BYTES_PER_CHARACTER * self._limits.max_characters:
+            raise ParseError("too_long", f"The parsed document takes {length:,} bytes, more than it may.")
+        return keep == _KEEP, await reader.readexactly(length)
+
+    async def _explain_death(self, process: Process) -> ParseError:
+        try:
+            code = await asyncio.wait_for(process.wait(), _EXIT_SECONDS)
+        except TimeoutError:  # its pipes are closed but it lives on: `parse` kills it
+            return ParseError("parser_killed", "The parser's process broke off. Please report the file.")
+        if code == -signal.SIGXCPU:
+            seconds = self._settings.parser_cpu_seconds
+            return ParseError("parser_timeout", f"Parsing took more than {seconds} seconds of CPU time.")
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        memory = self._settings.parser_memory_bytes >> 20
+        return ParseError("parser_killed", f"The parser's process died ({cause}); it may use {memory} MiB of memory.")
+
+
+async def _end(process: Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
