@@ -1,0 +1,1 @@
+"""Where the points live: Qdrant Edge, a Qdrant server, or plain memory. One interface, the same results."""

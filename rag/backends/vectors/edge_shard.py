@@ -1,0 +1,189 @@
+"""One collection in the Edge engine. Runs in the worker process only: the engine holds the interpreter's lock."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import qdrant_edge as edge
+
+from rag.backends.vectors.ranking import cut, first_ask, next_ask
+
+# The engine builds an HNSW graph in the optimizer only, which then runs for minutes and stops all else. With this
+# threshold (in KB) the optimizer only drops deleted points, at about 20,000 kept ones a second, and search is exact.
+NO_INDEX = 1_000_000_000
+
+Identity = tuple[str, str, str]
+Row = tuple[str, str, str, float]
+
+
+class Shard:
+    """A folder of points with the vectors `dense` and `sparse`. Every method raises what the engine raises: Exception.
+
+    Conditions are those of rag.backends.vectors.conditions, as they come off the wire.
+    """
+
+    def __init__(self, path: Path, dimension: int) -> None:
+        """Open the folder, or create it: in a folder beside it first, so that a crash leaves none half made."""
+        config = _config(dimension)
+        if not path.exists():
+            draft = path.with_name(f".{path.name}.new")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            created = edge.EdgeShard.create(str(draft), config)
+            created.update(edge.UpdateOperation.create_field_index("store", edge.KeywordIndexParams(is_tenant=True)))
+            for name in ("document", "generation"):
+                created.update(edge.UpdateOperation.create_field_index(name, edge.PayloadSchemaType.Keyword))
+            created.flush()
+            created.close()
+            draft.rename(path)
+        self._shard = edge.EdgeShard.load(str(path), config)
+        self.dimension = dimension
+        self.dirty_since: float | None = None
+
+    def upsert(
+        self,
+        ids: list[str],
+        payloads: list[dict[str, Any]],
+        dense: bytes,
+        lengths: bytes,
+        indices: bytes,
+        values: bytes,
+    ) -> None:
+        """Write points.
+
+        Args:
+            ids: of the points, distinct.
+            payloads: of each.
+            dense: float32, the vectors one behind the other.
+            lengths: uint32, how many terms each sparse vector has.
+            indices: uint32, the terms of all sparse vectors one behind the other.
+            values: float32, their weights.
+        """
+        rows, counts = _floats(dense), memoryview(lengths).cast("I")
+        terms, weights = memoryview(indices).cast("I"), _floats(values)
+        if not len(ids) == len(payloads) == len(counts) or len(rows) != len(ids) * self.dimension:
+            raise ValueError(f"{len(ids)} points with {len(rows)} floats do not fit dimension {self.dimension}")
+        points, start = [], 0
+        for row, (point_id, payload, count) in enumerate(zip(ids, payloads, counts, strict=True)):
+            vectors: dict[str, Any] = {"dense": rows[row * self.dimension : (row + 1) * self.dimension].tolist()}
+            if count:
+                span = slice(start, start + count)
+                vectors["sparse"] = edge.SparseVector(terms[span].tolist(), weights[span].tolist())
+                start += count
+            points.append(edge.Point(point_id, vectors, payload))
+        self._soil()
+        self._shard.update(edge.UpdateOperation.upsert_points(points))
+
+    def search(
+        self, condition: list[Any], dense: bytes | None, indices: bytes, values: bytes, limit: int
+    ) -> tuple[list[Row], list[Row]]:
+        """The nearest points by each vector: by `dense` unless it is None, by the sparse one unless it is empty."""
+        where = _filter(condition)
+        queries = {}
+        if dense is not None:
+            queries["dense"] = edge.Query.Nearest(_floats(dense).tolist(), using="dense")
+        if indices:
+            terms, weights = memoryview(indices).cast("I").tolist(), _floats(values).tolist()
+            queries["sparse"] = edge.Query.Nearest(edge.SparseVector(terms, weights), using="sparse")
+        found: dict[str, list[Row]] = {"dense": [], "sparse": []}
+        asks: dict[str, int] = dict.fromkeys(queries, first_ask(limit))
+        while asks:
+            answers = self._query([(queries[name], asked) for name, asked in asks.items()], where)
+            again: dict[str, int] = {}
+            for (name, asked), rows in zip(asks.items(), answers, strict=True):
+                found[name] = cast("list[Row]", cut(rows, limit))
+                more = next_ask(rows, limit, asked)
+                if more:
+                    again[name] = more
+            asks = again
+        return found["dense"], found["sparse"]
+
+    def _query(self, queries: list[tuple[Any, int]], where: Any) -> list[list[Row]]:
+        requests = [
+            edge.QueryRequest(limit=limit, query=query, filter=where, with_payload=["document", "generation"])
+            for query, limit in queries
+        ]
+        answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
+        return [[(str(hit.id), *_document(hit.payload), hit.score) for hit in hits] for hits in answers]
+
+    def count(self, condition: list[Any]) -> int:
+        """How many points match, exactly."""
+        return int(self._shard.count(edge.CountRequest(exact=True, filter=_filter(condition))))
+
+    def delete(self, condition: list[Any]) -> None:
+        """Delete the points that match."""
+        self._soil()
+        self._shard.update(edge.UpdateOperation.delete_points_by_filter(_filter(condition)))
+
+    def identities(self, condition: list[Any], after: str | None, limit: int) -> list[Identity]:
+        """Points in the order of their ids, behind `after`."""
+        request = edge.ScrollRequest(
+            offset=after,  # included, if it is still there
+            limit=limit + 1,
+            filter=_filter(condition),
+            with_payload=["document", "generation"],
+        )
+        records, _ = self._shard.scroll(request)
+        found = [(str(each.id), *_document(each.payload)) for each in records]
+        return [each for each in found if each[0] != after][:limit]
+
+    def flush(self) -> None:
+        """Return once all that was written is on disk."""
+        self._shard.flush()
+        self.dirty_since = None
+
+    def _soil(self) -> None:
+        if self.dirty_since is None:
+            self.dirty_since = time.monotonic()
+
+    def vacuum(self) -> None:
+        """Drop deleted points from the files once they are a fifth of all; takes as long as the kept ones are many."""
+        self._shard.optimize()
+
+    def close(self) -> None:
+        """Flush and let go of the folder."""
+        self.flush()
+        self._shard.close()
+
+
+def _floats(raw: bytes) -> memoryview[float]:
+    return cast("memoryview[float]", memoryview(raw).cast("f"))
+
+
+def _document(payload: dict[str, Any] | None) -> tuple[str, str]:
+    if payload is None:
+        raise ValueError("a point has no payload")
+    return payload["document"], payload["generation"]
+
+
+def _config(dimension: int) -> Any:
+    return edge.EdgeConfig(
+        vectors={"dense": edge.EdgeVectorParams(dimension, edge.Distance.Cosine)},
+        sparse_vectors={"sparse": edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        optimizers=edge.EdgeOptimizersConfig(
+            indexing_threshold=NO_INDEX, max_segment_size=NO_INDEX, default_segment_number=1
+        ),
+    )
+
+
+def _filter(condition: list[Any]) -> Any:  # noqa: PLR0911 (one for each kind)
+    """Compile a condition. A branch that is not known raises: a filter that fails must not fail open."""
+    match condition:
+        case ["match", path, value]:
+            return edge.Filter(must=[edge.FieldCondition(path, match=edge.MatchValue(value))])
+        case ["any", path, values]:
+            return edge.Filter(must=[edge.FieldCondition(path, match=edge.MatchAny(values))])
+        case ["range", path, low, high]:
+            return edge.Filter(must=[edge.FieldCondition(path, range=edge.RangeFloat(gte=low, lte=high))])
+        case ["exists", path]:
+            return edge.Filter(must_not=[edge.IsEmptyCondition(path)])
+        case ["all", [_, *_] as parts]:
+            return edge.Filter(must=[_filter(part) for part in parts])
+        case ["some", [_, *_] as parts]:
+            return edge.Filter(should=[_filter(part) for part in parts])
+        case ["not", part]:
+            return edge.Filter(must_not=[_filter(part)])
+    raise ValueError(f"no condition: {condition!r}")

@@ -1,0 +1,199 @@
+"""The process that owns the Edge engine of one data folder: `python -m rag.backends.vectors.edge_worker`.
+
+Clients come over a unix socket, each in a thread of its own, and are served one at a time, because the engine holds
+the interpreter's lock anyway. The process ends when nobody has been connected for a while, on SIGTERM, and when a
+client asks for it (one of another version does); it flushes first. Written operations are in the engine's log when
+they are acknowledged, so killing the process loses none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from rag.backends.vectors import wire
+from rag.backends.vectors.edge_process import START_SECONDS, Workplace, acquire
+from rag.backends.vectors.edge_shard import Shard
+
+FLUSH_SECONDS = 3.0
+OPERATIONS = frozenset({"upsert", "search", "count", "delete", "identities", "flush"})
+
+
+class Worker:
+    """The open collections of one data folder, and who is connected."""
+
+    def __init__(self, place: Workplace, idle_seconds: float) -> None:
+        self._place = place
+        self._idle_seconds = idle_seconds
+        self._shards: dict[str, Shard] = {}
+        self._engine = threading.Lock()
+        self._clients = 0
+        self._clients_lock = threading.Lock()
+        self._last_seen = time.monotonic()
+        self._wake, self._woken = socket.socketpair()
+
+    def run(self, listener: socket.socket) -> str:
+        """Serve until there is a reason to end, and return it; everything is flushed then."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(listener, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select(timeout=self._patience())]
+                if self._woken in ready:
+                    return self._finish("asked to end", vacuum=False)
+                if listener in ready:
+                    self._welcome(listener.accept()[0])
+                self._flush_dirty()
+                if not self._clients and time.monotonic() - self._last_seen >= self._idle_seconds:
+                    return self._finish("idle", vacuum=True)
+
+    def stop(self) -> None:
+        """Make `run` return; fit for a signal handler."""
+        self._wake.send(b".")
+
+    def _patience(self) -> float:
+        idle_left = self._last_seen + self._idle_seconds - time.monotonic()
+        return FLUSH_SECONDS if self._clients else max(0.0, min(FLUSH_SECONDS, idle_left))
+
+    def _flush_dirty(self) -> None:
+        with self._engine:
+            for shard in self._shards.values():
+                if shard.dirty_since is not None and time.monotonic() - shard.dirty_since >= FLUSH_SECONDS:
+                    try:
+                        shard.flush()
+                    except Exception as error:
+                        log(f"a flush failed, and is tried again: {error!r}")
+
+    def _finish(self, reason: str, *, vacuum: bool) -> str:
+        """Close the collections and keep the engine's lock, so that no later request reaches them."""
+        self._engine.acquire()
+        for shard in self._shards.values():
+            if vacuum:
+                shard.vacuum()
+            shard.close()
+        return reason
+
+    def _welcome(self, connection: socket.socket) -> None:
+        with self._clients_lock:
+            self._clients += 1
+        threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                while True:
+                    connection.sendall(wire.pack(self._answer(wire.receive(connection))))
+        except (EOFError, OSError):
+            pass  # the client has gone
+        except wire.FrameError as error:
+            log(f"dropped a client: {error}")
+        finally:
+            with self._clients_lock:
+                self._clients -= 1
+                self._last_seen = time.monotonic()
+
+    def _answer(self, request: Any) -> tuple[wire.Outcome, Any]:
+        """Do what is asked. The engine raises bare exceptions, and its panics are not even those."""
+        try:
+            with self._engine:
+                return "done", self._do(request)
+        except Exception as error:
+            log(f"{_name_of(request)} failed: {error!r}")
+            return "failed", str(error)
+        except BaseException as panic:
+            log(f"{_name_of(request)} broke the engine: {panic!r}")
+            os._exit(70)
+
+    def _do(self, request: Any) -> Any:
+        match request:
+            case ["hello"]:
+                return wire.PROTOCOL, str(self._place.data_dir), os.getpid()
+            case ["exit"]:
+                return self.stop()
+            case ["open", str(collection), int(dimension)]:
+                return self._open(collection, dimension)
+            case [str(operation), str(collection), *arguments] if operation in OPERATIONS:
+                return getattr(self._shards[collection], operation)(*arguments)
+        raise ValueError("the request is not known")
+
+    def _open(self, collection: str, dimension: int) -> None:
+        shard = self._shards.get(collection)
+        if shard is None:
+            self._shards[collection] = Shard(self._place.folder / collection, dimension)
+        elif shard.dimension != dimension:
+            raise ValueError(f"its vectors have {shard.dimension} dimensions")
+
+
+def _name_of(request: Any) -> str:
+    return str(request[0]) if isinstance(request, list) and request else "a request"
+
+
+def log(message: str) -> None:
+    """A line on stderr, which is the log file."""
+    sys.stderr.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {os.getpid()} {message}\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Leave the client's process tree, take the folder, listen, say so, serve."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--idle-seconds", type=float, required=True)
+    parser.add_argument("--socket", type=Path, required=True)
+    arguments = parser.parse_args()
+    # Nothing of the engine runs yet: a fork with its threads would hang
+    if os.fork():
+        os._exit(0)
+    place = Workplace(arguments.data_dir)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with place.worker_lock.open("a") as lock:
+        if not acquire(lock, START_SECONDS):
+            log("another worker does not let go of this folder")
+            sys.exit(1)
+        _serve_folder(place, arguments.socket, arguments.idle_seconds)
+
+
+def _serve_folder(place: Workplace, path: Path, idle_seconds: float) -> None:
+    worker = Worker(place, idle_seconds)
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(128)
+        _announce(place, path)
+        log(f"listens on {path}")
+        _say_ready(sys.stdout)
+        reason = worker.run(listener)
+        path.unlink(missing_ok=True)
+    log(f"ends: {reason}")
+    os._exit(0)  # threads still wait for clients and for the engine's lock
+
+
+def _announce(place: Workplace, path: Path) -> None:
+    note = {"socket": str(path), "data_dir": str(place.data_dir), "pid": os.getpid()}
+    draft = place.address_file.with_suffix(".new")
+    draft.write_text(json.dumps(note))
+    draft.replace(place.address_file)
+
+
+def _say_ready(stdout: IO[str]) -> None:
+    """The client reads until the end of this pipe, which is inherited and so must really be closed."""
+    stdout.write("ready\n")
+    stdout.flush()
+    with Path(os.devnull).open("w") as sink:
+        os.dup2(sink.fileno(), stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()
