@@ -1,0 +1,1 @@
+"""Models that write answers: one vendor a file, imported by assembly when the settings choose it."""
