@@ -1,0 +1,109 @@
+"""Text to BM25 term weights; the vector store adds each term's inverse document frequency.
+
+A word is a run of letters, marks and digits of any script, case-folded and stemmed. Where a script writes no spaces,
+pairs of neighbouring characters stand for words. A name such as `max_tokens`, `maxTokens` or `v1.2` is kept whole, and
+its parts as well.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+
+import regex
+import snowballstemmer
+
+from rag.documents import SparseVector
+
+K1 = 1.2
+B = 0.5
+# The store knows no average length, so it is a constant: that of a chunk of 256 model tokens, in words that count.
+AVERAGE_WORDS = 110
+MAX_WORD = 64
+MAX_CACHED_STEMS = 200_000
+
+_RUN = regex.compile(r"[\p{L}\p{M}\p{N}_]+(?:[.\-][\p{L}\p{M}\p{N}_]+)*")
+_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+")
+_PART = regex.compile(r"\p{Lu}?[\p{Ll}\p{Lo}\p{M}]+|\p{Lu}+(?!\p{Ll})|\p{N}+|[\p{L}\p{M}]+")
+_STOP_WORDS = frozenset(
+    "a an and are as at be but by for from has have how i if in into is it its no not of on or such that the their "
+    "then there these they this to was we were what when where which who why will with would you your".split()
+)
+
+
+class BM25Encoder:
+    """BM25 weights of passages, and queries that select them.
+
+    Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009.
+    """
+
+    def __init__(self, language: str = "english") -> None:
+        """Args: `language` names a Snowball stemmer."""
+        self._language = language
+        self._stemmer = snowballstemmer.stemmer(language)
+        self._stems: dict[str, str] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Names all that stored weights depend on."""
+        return f"bm25-1;{self._language};k1={K1};b={B};avg={AVERAGE_WORDS}"
+
+    def encode_passage(self, text: str) -> SparseVector:
+        """Saturated term frequencies, normalised by length."""
+        counts = Counter(self.terms(text))
+        norm = K1 * (1 - B + B * counts.total() / AVERAGE_WORDS)
+        return _vector({term: count * (K1 + 1) / (count + norm) for term, count in counts.items()})
+
+    def encode_query(self, text: str) -> SparseVector:
+        """Weight 1 for each term."""
+        return _vector(dict.fromkeys(self.terms(text), 1.0))
+
+    def terms(self, text: str) -> Iterator[str]:
+        """The terms of a text, in order, with repeats."""
+        for run in _RUN.findall(unicodedata.normalize("NFKC", text)):
+            yield from self._terms_of_run(run)
+
+    def _terms_of_run(self, run: str) -> Iterator[str]:
+        unspaced = _UNSPACED.findall(run)
+        for characters in unspaced:
+            yield from _pairs(characters)
+        if unspaced:
+            run = _UNSPACED.sub(" ", run)
+        for word in run.split():
+            yield from self._terms_of_word(word)
+
+    def _terms_of_word(self, word: str) -> Iterator[str]:
+        folded = word.casefold()
+        if folded in _STOP_WORDS or len(folded) > MAX_WORD:
+            return
+        yield self._stem(folded)
+        if not folded.isalpha() or (word != folded and word[1:] != folded[1:] and not word.isupper()):
+            parts = [part.casefold() for part in _PART.findall(word)]
+            if len(parts) > 1:
+                yield from (self._stem(part) for part in parts if part not in _STOP_WORDS)
+
+    def _stem(self, word: str) -> str:
+        stem = self._stems.get(word)
+        if stem is None:
+            if len(self._stems) >= MAX_CACHED_STEMS:
+                self._stems.clear()
+            stem = self._stems[word] = str(self._stemmer.stemWord(word))
+        return stem
+
+
+def _pairs(characters: str) -> Iterator[str]:
+    if len(characters) == 1:
+        yield characters
+    for first, second in zip(characters, characters[1:], strict=False):
+        yield first + second
+
+
+def _vector(weights: dict[str, float]) -> SparseVector:
+    by_index: dict[int, float] = {}
+    for term, weight in weights.items():
+        index = zlib.crc32(term.encode())
+        by_index[index] = by_index.get(index, 0.0) + weight
+    indices = sorted(by_index)
+    return SparseVector(tuple(indices), tuple(by_index[index] for index in indices))

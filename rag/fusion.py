@@ -1,0 +1,92 @@
+"""Fuse two rankings of the same store into one; pure.
+
+Each function takes candidates best first, and returns each point once with its scores from both lists and `fused` in
+0 to 1, best first, ties by chunk id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean, pstdev
+
+from rag.documents import Candidate, Scores
+
+RRF_K = 60
+DBSF_DEVIATIONS = 3.0
+
+
+def normalised_sum(dense: Sequence[Candidate], sparse: Sequence[Candidate], weight: float) -> list[Candidate]:
+    """Fuse by a weighted sum of min-max normalised scores.
+
+    Args:
+        dense: candidates by cosine similarity.
+        sparse: candidates by BM25 score. A point missing from one list scores 0 there.
+        weight: share of `dense`, 0 to 1.
+
+    Raises:
+        ValueError: `weight` is outside 0 to 1.
+
+    Source: Bruch et al., "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023.
+    """
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight must lie in 0 to 1, not {weight}")
+    by_dense, by_sparse = _min_max(_dense_scores(dense)), _min_max(_sparse_scores(sparse))
+    return _fuse(dense, sparse, lambda id_: weight * by_dense.get(id_, 0.0) + (1 - weight) * by_sparse.get(id_, 0.0))
+
+
+def reciprocal_rank(dense: Sequence[Candidate], sparse: Sequence[Candidate], k: int = RRF_K) -> list[Candidate]:
+    """Fuse by the sum of 1 / (k + rank), scaled so that the first of both lists has 1.
+
+    Source: Cormack et al., "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods",
+    SIGIR 2009.
+    """
+    ranks = [{candidate.chunk_id: rank for rank, candidate in enumerate(list_, 1)} for list_ in (dense, sparse)]
+    scale = (k + 1) / 2
+    return _fuse(dense, sparse, lambda id_: scale * sum(1 / (k + by[id_]) for by in ranks if id_ in by))
+
+
+def distribution_based(dense: Sequence[Candidate], sparse: Sequence[Candidate]) -> list[Candidate]:
+    """Fuse by the mean of scores normalised to three standard deviations around each list's mean.
+
+    Source: Mazzeschi, "Distribution-Based Score Fusion (DBSF)", 2023.
+    """
+    by_dense, by_sparse = _by_deviation(_dense_scores(dense)), _by_deviation(_sparse_scores(sparse))
+    return _fuse(dense, sparse, lambda id_: (by_dense.get(id_, 0.0) + by_sparse.get(id_, 0.0)) / 2)
+
+
+def _fuse(
+    dense: Sequence[Candidate], sparse: Sequence[Candidate], fused: Callable[[str], float]
+) -> list[Candidate]:
+    known = {candidate.chunk_id: candidate for candidate in (*sparse, *dense)}
+    cosines, words = _dense_scores(dense), _sparse_scores(sparse)
+    found = [
+        replace(candidate, scores=Scores(dense=cosines.get(id_), sparse=words.get(id_), fused=fused(id_)))
+        for id_, candidate in known.items()
+    ]
+    return sorted(found, key=lambda candidate: (-(candidate.scores.fused or 0.0), candidate.chunk_id))
+
+
+def _dense_scores(candidates: Sequence[Candidate]) -> dict[str, float]:
+    return {candidate.chunk_id: candidate.scores.dense or 0.0 for candidate in candidates}
+
+
+def _sparse_scores(candidates: Sequence[Candidate]) -> dict[str, float]:
+    return {candidate.chunk_id: candidate.scores.sparse or 0.0 for candidate in candidates}
+
+
+def _min_max(scores: Mapping[str, float]) -> dict[str, float]:
+    if not scores:
+        return {}
+    low, high = min(scores.values()), max(scores.values())
+    # One score, or equal ones, are the best that the list has.
+    return {id_: (score - low) / (high - low) if high > low else 1.0 for id_, score in scores.items()}
+
+
+def _by_deviation(scores: Mapping[str, float]) -> dict[str, float]:
+    if not scores:
+        return {}
+    mean, reach = fmean(scores.values()), DBSF_DEVIATIONS * pstdev(scores.values())
+    if not reach:
+        return dict.fromkeys(scores, 0.5)
+    return {id_: min(1.0, max(0.0, (score - mean + reach) / (2 * reach))) for id_, score in scores.items()}
