@@ -7,6 +7,7 @@ its parts as well.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 import zlib
 from collections import Counter
@@ -96,7 +97,7 @@ class BM25Encoder:
 def _pairs(characters: str) -> Iterator[str]:
     if len(characters) == 1:
         yield characters
-    for first, second in zip(characters, characters[1:], strict=False):
+    for first, second in itertools.pairwise(characters):
         yield first + second
 
 
