@@ -121,7 +121,7 @@ def main() -> None:
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not write into the replies
     confine(memory_bytes)
-    for _ in range(MAX_FILES):
+    for files_left in reversed(range(MAX_FILES)):
         head = _read(source)
         data = _read(source) if head is not None else None
         if head is None or data is None:
@@ -130,7 +130,8 @@ def main() -> None:
         _allow_cpu(job["cpu_seconds"])
         reply, fit = _answer(data, job)
         del data
-        sink.write((KEEP if fit and not _has_grown(memory_bytes) else REPLACE) + frame(reply))
+        fit = fit and bool(files_left) and not _has_grown(memory_bytes)
+        sink.write((KEEP if fit else REPLACE) + frame(reply))
         sink.flush()
 
 

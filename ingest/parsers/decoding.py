@@ -22,7 +22,9 @@ _DECLARED_WITHIN = 1024  # the HTML standard stops looking there
 _DECLARED = re.compile(rb"<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.I)
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_REPLACEMENTS = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"} | dict.fromkeys((*range(55296, 57344), 65534, 65535), "�")
+_INVISIBLE = set(range(0x20)) - {0x09, 0x0A, 0x0D} | set(range(0x7F, 0xA0))
+_IMPOSSIBLE = {*range(0xD800, 0xE000), 0xFFFE, 0xFFFF}
+_REPLACEMENTS = dict.fromkeys(_INVISIBLE, " ") | dict.fromkeys(_IMPOSSIBLE, "\ufffd")
 
 
 def clean(text: str) -> str:

@@ -19,15 +19,15 @@ _MAX_DEPTH = 5_000  # the tree is built in time that grows with the square of it
 # Tags that may stay open or have no end: they say nothing of depth.
 _OFTEN_OPEN = frozenset(
     {
-        "area", "base", "body", "br", "col", "colgroup", "dd", "dt", "embed", "head", "hr", "html", "img", "input", "li",
-        "link", "meta", "optgroup", "option", "p", "param", "rp", "rt", "source", "tbody", "td", "tfoot", "th", "thead",
-        "tr", "track", "wbr",
+        "area", "base", "body", "br", "col", "colgroup", "dd", "dt", "embed", "head", "hr", "html", "img", "input",
+        "li", "link", "meta", "optgroup", "option", "p", "param", "rp", "rt", "source", "tbody", "td", "tfoot", "th",
+        "thead", "tr", "track", "wbr",
     }
 )  # fmt: skip
 _NEVER_SHOWN = frozenset(
     {
-        "audio", "button", "canvas", "datalist", "dialog", "embed", "head", "iframe", "input", "map", "math", "noscript",
-        "object", "script", "select", "style", "svg", "template", "textarea", "video",
+        "audio", "button", "canvas", "datalist", "dialog", "embed", "head", "iframe", "input", "map", "math",
+        "noscript", "object", "script", "select", "style", "svg", "template", "textarea", "video",
     }
 )  # fmt: skip
 _BOILERPLATE = frozenset({"nav", "footer"})

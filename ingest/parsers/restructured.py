@@ -123,6 +123,7 @@ class _Scan:
         return self._end_of_body(last + 1, self._lines[last].indent - 1) if not is_grid else at
 
     def _end_of_list(self, at: int) -> int:
+        """Behind the last item, and what is indented below it."""
         indent = self._lines[at].indent
         at += 1
         blank = False
@@ -130,12 +131,18 @@ class _Scan:
             line = self._lines[at]
             if line.is_blank:
                 blank = True
-            elif _CODE_DIRECTIVE.match(line.text) or self._heading_at(at) or (blank and line.indent <= indent and not _ITEM.match(line.text)):
+            elif self._ends_list(at, indent, after_blank=blank):
                 break
             else:
                 blank = False
             at += 1
         return at
+
+    def _ends_list(self, at: int, indent: int, *, after_blank: bool) -> bool:
+        line = self._lines[at]
+        if _CODE_DIRECTIVE.match(line.text) or self._heading_at(at):
+            return True
+        return after_blank and line.indent <= indent and not _ITEM.match(line.text)
 
 
 def _is_indented(line: Line) -> bool:

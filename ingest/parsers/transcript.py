@@ -74,19 +74,15 @@ class Transcript:
 
     def container(self, kind: str, entering: bool) -> None:
         """A list, table, quote or preformatted text begins or ends."""
-        if not self._containers or kind == "code" or self._is_preformatted:
+        closes_last = not entering and len(self._containers) == 1
+        if not self._containers or closes_last or kind == "code":
             self._end_block(self._kind)
         elif not self._cells:
             self._end_line()
         if entering:
             self._containers.append(kind)
-            return
-        if kind in self._containers:
-            self._containers.reverse()
-            self._containers.remove(kind)
-            self._containers.reverse()
-        if kind == "table" and "table" not in self._containers:
-            self._cells = 0
+        elif kind in self._containers:
+            del self._containers[len(self._containers) - 1 - self._containers[::-1].index(kind)]
 
     def item(self, tag: str, entering: bool) -> None:
         """A list item, a row or a caption begins or ends."""
