@@ -12,7 +12,7 @@ from rag.answering import Answerer
 from rag.bm25 import BM25Encoder
 from rag.concurrency import in_thread
 from rag.errors import ConfigurationError
-from rag.ledger.connection import connect
+from rag.ledger.connection import connect as connect_ledger
 from rag.ledger.documents import Documents
 from rag.ledger.stores import Store, Stores
 from rag.protocols import ChatModel, ChunkStore, Embedder, Fingerprint, SparseEncoder
@@ -65,12 +65,12 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         StorageError: the ledger or the vector store cannot be opened.
     """
     async with AsyncExitStack() as stack:
-        ledger = await in_thread(connect, settings.data_dir, settings.ledger_url)
+        ledger = await in_thread(connect_ledger, settings.data_dir, settings.ledger_url)
         stack.callback(ledger.dispose)
         embedder = await _open_embedder(settings)
         stack.push_async_callback(embedder.close)
         collection = collection_name(embedder.fingerprint)
-        vectors = await _open_vectors(settings, collection, embedder.fingerprint.dimension)
+        vectors = _open_vectors(settings, collection, embedder.fingerprint.dimension)
         stack.push_async_callback(vectors.close)
         stores, documents, sparse = Stores(ledger), Documents(ledger), BM25Encoder()
         yield Engine(
@@ -128,24 +128,24 @@ async def _open_embedder(settings: Settings) -> Embedder:
     return embedder
 
 
-async def _open_vectors(settings: Settings, collection: str, dimension: int) -> ChunkStore:
+def _open_vectors(settings: Settings, collection: str, dimension: int) -> ChunkStore:
     if settings.qdrant.url is None:
         from rag.backends.vectors.qdrant_edge import EdgeChunkStore
 
         return EdgeChunkStore(settings.data_dir, collection, dimension)
-    from rag.backends.vectors.qdrant_server import ServerChunkStore, connect_server
+    from rag.backends.vectors.qdrant_server import ServerChunkStore, connect
 
-    return ServerChunkStore(await connect_server(settings.qdrant), collection, dimension)
+    return ServerChunkStore(connect(settings.qdrant), collection, dimension)
 
 
 async def delete_store(settings: Settings, name: str) -> None:
     """Delete a store and all that it holds, whichever embedder made it. Raises StoreNotFoundError."""
     async with AsyncExitStack() as stack:
-        ledger = await in_thread(connect, settings.data_dir, settings.ledger_url)
+        ledger = await in_thread(connect_ledger, settings.data_dir, settings.ledger_url)
         stack.callback(ledger.dispose)
         stores = Stores(ledger)
         store = await in_thread(stores.get, name)
-        vectors = await _open_vectors(settings, store.collection, store.fingerprint.dimension)
+        vectors = _open_vectors(settings, store.collection, store.fingerprint.dimension)
         stack.push_async_callback(vectors.close)
         await vectors.delete(store.id)
         await vectors.flush()
