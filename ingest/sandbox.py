@@ -44,9 +44,14 @@ class ParserPool:
     def __init__(self, settings: IngestSettings) -> None:
         self._settings = settings
         self._limits = ParserLimits.of(settings)
-        self._turns = asyncio.Semaphore(settings.parser_processes or os.cpu_count() or 1)
+        self._turns = asyncio.Semaphore(self.size)
         self._idle: list[Process] = []
         self._closed = False
+
+    @property
+    def size(self) -> int:
+        """How many files are parsed at the same time."""
+        return self._settings.parser_processes or os.cpu_count() or 1
 
     async def __aenter__(self) -> Self:
         return self
