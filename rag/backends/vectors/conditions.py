@@ -57,7 +57,7 @@ def path_of(key: str) -> str:
     """The payload path of a filter's key: `document_id` and `generation` are the record's, others are attributes.
 
     Raises:
-        InvalidInputError: the key is empty or holds a double quote, which the engines' paths cannot express.
+        InvalidInputError: the key is empty, or holds what the engines' paths cannot express.
     """
     if key in _RECORD_KEYS:
         return _RECORD_KEYS[key]
@@ -68,10 +68,10 @@ def check_key(key: str) -> str:
     """The attribute key itself, when the engines can address it.
 
     Raises:
-        InvalidInputError: it is empty, holds a double quote, or is not valid Unicode.
+        InvalidInputError: it is empty, holds a double quote or a backslash, or is not valid Unicode.
     """
-    if not key or '"' in key:
-        raise InvalidInputError(f"An attribute cannot be named {key!r}: rename it to be non-empty and without quotes.")
+    if not key or '"' in key or "\\" in key:
+        raise InvalidInputError(f"An attribute cannot be named {key!r}: leave out double quotes and backslashes.")
     return encode_text(key, "An attribute's name")
 
 

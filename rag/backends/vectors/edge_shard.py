@@ -68,10 +68,10 @@ class Shard:
             raise ValueError(f"{len(ids)} points with {len(rows)} floats do not fit dimension {self.dimension}")
         points, start = [], 0
         for row, (point_id, payload, count) in enumerate(zip(ids, payloads, counts, strict=True)):
-            vectors: dict[str, Any] = {"dense": rows[row * self.dimension : (row + 1) * self.dimension].tolist()}
+            vectors: dict[str, Any] = {"dense": rows[row * self.dimension : (row + 1) * self.dimension]}
             if count:
                 span = slice(start, start + count)
-                vectors["sparse"] = edge.SparseVector(terms[span].tolist(), weights[span].tolist())
+                vectors["sparse"] = edge.SparseVector(terms[span].tolist(), weights[span])
                 start += count
             points.append(edge.Point(point_id, vectors, payload))
         self._soil()
@@ -84,9 +84,9 @@ class Shard:
         where = _filter(condition)
         queries = {}
         if dense is not None:
-            queries["dense"] = edge.Query.Nearest(_floats(dense).tolist(), using="dense")
+            queries["dense"] = edge.Query.Nearest(_floats(dense), using="dense")
         if indices:
-            terms, weights = memoryview(indices).cast("I").tolist(), _floats(values).tolist()
+            terms, weights = memoryview(indices).cast("I").tolist(), _floats(values)
             queries["sparse"] = edge.Query.Nearest(edge.SparseVector(terms, weights), using="sparse")
         found: dict[str, list[Row]] = {"dense": [], "sparse": []}
         asks: dict[str, int] = dict.fromkeys(queries, first_ask(limit))
@@ -149,8 +149,8 @@ class Shard:
         self._shard.close()
 
 
-def _floats(raw: bytes) -> memoryview[float]:
-    return cast("memoryview[float]", memoryview(raw).cast("f"))
+def _floats(raw: bytes) -> list[float]:
+    return list(memoryview(raw).cast("f"))
 
 
 def _document(payload: dict[str, Any] | None) -> tuple[str, str]:

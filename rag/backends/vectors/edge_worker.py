@@ -63,7 +63,7 @@ class Worker:
 
     def _patience(self) -> float:
         idle_left = self._last_seen + self._idle_seconds - time.monotonic()
-        return FLUSH_SECONDS if self._clients else max(0.0, min(FLUSH_SECONDS, idle_left))
+        return min(FLUSH_SECONDS, self._idle_seconds) if self._clients else max(0.0, min(FLUSH_SECONDS, idle_left))
 
     def _flush_dirty(self) -> None:
         with self._engine:
