@@ -96,8 +96,8 @@ class Grounder:
                 coverage = len(stems & found) / len(stems)
                 if coverage < WEAK or not numbers <= figures:
                     continue
-                # Of windows that cover alike, the one with the fewest other words is the quote.
-                score = coverage - 0.001 * len(found - stems) / (len(found) or 1)
+                # Of windows that cover alike, the one with the fewest other words, then the shortest, is the quote.
+                score = coverage - 0.001 * len(found - stems) / len(found) - 1e-7 * (span[1] - span[0])
                 if best is None or score > best.score:
                     verdict: Verdict = "supported" if coverage >= SUPPORTED else "weak"
                     best = Support(passage.hit, span, score, verdict)

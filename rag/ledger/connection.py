@@ -6,8 +6,8 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Engine, ExceptionContext, create_engine, event
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rag.errors import ConfigurationError, StorageError, StorageUnavailableError
@@ -35,14 +35,10 @@ def connect(data_dir: Path, url: str | None = None) -> Engine:
             raise ConfigurationError(f"The data directory {data_dir} cannot be made: {error.strerror}.") from error
         url = f"sqlite:///{data_dir / FILE_NAME}"
     engine = create_engine(url)
+    event.listen(engine, "handle_error", _translate, retval=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
-    try:
-        migrate(engine)
-    except OperationalError as error:
-        raise StorageUnavailableError(f"The ledger cannot be opened ({error.orig}); look at {url}.") from error
-    except DBAPIError as error:
-        raise StorageError(f"The ledger cannot be read ({error.orig}); look at {url}.") from error
+    migrate(engine)
     return engine
 
 
@@ -54,3 +50,17 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")
+
+
+def _translate(context: ExceptionContext) -> BaseException | None:
+    """What the driver raises, as one of our errors; a violated constraint stays what it is, for those who expect it."""
+    error = context.original_exception
+    if isinstance(context.sqlalchemy_exception, IntegrityError) or context.sqlalchemy_exception is None:
+        return None
+    where = context.engine.url.render_as_string(hide_password=True) if context.engine else "the ledger"
+    if isinstance(context.sqlalchemy_exception, OperationalError):
+        return StorageUnavailableError(
+            f"The ledger cannot be used at present ({error}). Look at {where}: is the disk full, the file read-only, "
+            "the database locked or down?"
+        )
+    return StorageError(f"The ledger refused ({error}). Look at {where}.")

@@ -134,9 +134,7 @@ class Documents:
     def replace_refusals(self, store_id: str, roots: Iterable[str], found: Sequence[Refusal]) -> None:
         """Record which files below `roots` were skipped or failed, in place of what was recorded before."""
         with self._engine.begin() as connection:
-            connection.execute(
-                delete(refusals).where(refusals.c.store_id == store_id, _below(refusals.c.uri, roots))
-            )
+            connection.execute(delete(refusals).where(refusals.c.store_id == store_id, _below(refusals.c.uri, roots)))
             for item in {item.uri: item for item in found}.values():
                 values = {"outcome": item.outcome, "reason": item.reason, "message": item.message}
                 connection.execute(insert(refusals).values(store_id=store_id, uri=item.uri, **values))
@@ -151,9 +149,7 @@ class Documents:
     def count_chunks(self, store_id: str) -> int:
         """Chunks that queries can find."""
         with self._engine.connect() as connection:
-            return int(
-                connection.execute(select(func.count()).where(chunks.c.store_id == store_id)).scalar_one()
-            )
+            return int(connection.execute(select(func.count()).where(chunks.c.store_id == store_id)).scalar_one())
 
     def join(self, store_id: str, candidates: Sequence[Candidate]) -> list[SearchHit]:
         """Complete candidates with text, title and URI; those of a generation that is not active are dropped."""

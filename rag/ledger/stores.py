@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from rag.documents import store_id
 from rag.errors import FingerprintMismatchError, InvalidInputError, StoreNotFoundError
 from rag.ledger.tables import chunks, documents, generations, refusals, stores
 from rag.protocols import Fingerprint
+
+logger = logging.getLogger(__name__)
 
 MAX_NAME = 64
 
@@ -68,19 +72,19 @@ class Stores:
             raise InvalidInputError(
                 f"{name!r} cannot name a store: use 1 to {MAX_NAME} letters, digits, '-', '_' or '.'."
             )
-        with self._engine.begin() as connection:
-            found = _find(connection, name)
-            if found is None:
-                connection.execute(
-                    insert(stores).values(
-                        id=store_id(name), name=name, collection=collection, fingerprint=asdict(fingerprint),
-                        created_at=time.time(),
-                    )
-                )  # fmt: skip
-                found = _find(connection, name)
-        assert found is not None  # noqa: S101
+        if name not in self.names():
+            self._create(name, collection, fingerprint)
+        found = self.get(name)
         require_fingerprint(found, fingerprint)
         return found
+
+    def _create(self, name: str, collection: str, fingerprint: Fingerprint) -> None:
+        row = {"id": store_id(name), "name": name, "collection": collection, "fingerprint": asdict(fingerprint)}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(stores).values(**row, created_at=time.time()))
+        except IntegrityError:
+            logger.debug("the store was made by another process at the same moment", extra={"store": name})
 
     def delete(self, store: Store) -> None:
         """Forget a store and all that it holds; its points must be gone from the vector store before."""
@@ -119,9 +123,9 @@ def _find(connection: Connection, name: str) -> Store | None:
     return Store(**{**row, "fingerprint": Fingerprint(**row["fingerprint"])}) if row else None
 
 
-def _refused(store: Store, outcome: str):  # type: ignore[no-untyped-def]
+def _refused(store: Store, outcome: str) -> Select[int]:
     return select(func.count()).where(refusals.c.store_id == store.id, refusals.c.outcome == outcome)
 
 
-def _count(connection: Connection, query) -> int:  # type: ignore[no-untyped-def]
+def _count(connection: Connection, query: Select[int]) -> int:
     return int(connection.execute(query).scalar_one())

@@ -62,7 +62,7 @@ def test_each_sentence_is_cited_where_it_stands(engine: Engine, tmp_path: Path) 
     assert HANDBOOK[citation.char_start : citation.char_end] == citation.quote
     assert (citation.verdict, citation.support) == ("quoted", 1.0)
     assert citation.uri == (tmp_path / "docs" / "handbook.md").as_uri()
-    assert citation.headings == ("Handbook", "Leave")
+    assert citation.headings == ("Handbook",)
     assert done.citations == (citation,)
 
 

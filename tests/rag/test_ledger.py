@@ -1,5 +1,6 @@
 """The ledger: what queries see, what an interrupted ingest leaves behind, and migrations."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +10,14 @@ import pytest
 from sqlalchemy import Engine, inspect, text
 
 from rag.documents import Candidate, Chunk, Locator, Scores, chunk_id, document_id
-from rag.errors import ConfigurationError, FingerprintMismatchError, InvalidInputError, StoreNotFoundError
+from rag.errors import (
+    ConfigurationError,
+    FingerprintMismatchError,
+    InvalidInputError,
+    StorageError,
+    StorageUnavailableError,
+    StoreNotFoundError,
+)
 from rag.ledger.connection import connect
 from rag.ledger.documents import DocumentRecord, Documents, Indexed, Refusal
 from rag.ledger.stores import Store, Stores
@@ -200,3 +208,18 @@ def test_a_data_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be made"):
         connect(tmp_path / "file" / "data")
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"not a database, but long enough to be looked at " * 100)
+    with pytest.raises(StorageError, match=r"ledger\.sqlite"):
+        connect(tmp_path)
+
+
+def test_a_locked_ledger_is_said(engine: Engine, store: Store, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with engine.connect() as connection:
+            connection.execute(text("PRAGMA busy_timeout = 10"))
+            with pytest.raises(StorageUnavailableError, match="locked"):
+                connection.execute(text("UPDATE stores SET name = 'x'"))
