@@ -24,7 +24,7 @@ from rag.errors import ParseError
 from rag.settings import IngestSettings
 
 _KEEP = b"\0"
-_START_SECONDS = 30  # on top of a file's wall limit, for a busy machine to start the process
+_START_SECONDS = 60  # a busy machine may take this long to start a process
 _EXIT_SECONDS = 10  # the kernel needs some to take a large process apart
 _WRITE_BYTES = 1 << 20
 # A block costs the reply some 40 bytes and a character at most four; no sound reply is longer.
@@ -85,7 +85,7 @@ class ParserPool:
             process = self._idle.pop() if self._idle else await self._start()
             fit = False
             try:
-                async with asyncio.timeout(self._settings.parser_wall_seconds + _START_SECONDS):
+                async with asyncio.timeout(self._settings.parser_wall_seconds):
                     fit, reply = await self._converse(process, data, name)
             except TimeoutError:
                 raise ParseError(
@@ -102,10 +102,24 @@ class ParserPool:
 
     async def _start(self) -> Process:
         search = os.pathsep.join(path for path in sys.path if path)
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable, "-B", "-P", "-s", "-m", "ingest.parsers.child", str(self._settings.parser_memory_bytes),
             stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={"PYTHONPATH": search, "PYTHONUTF8": "1"},
         )  # fmt: skip
+        try:
+            assert process.stdout is not None  # noqa: S101 - it was asked to be a pipe
+            async with asyncio.timeout(_START_SECONDS):
+                await process.stdout.readexactly(1)
+        except BaseException as error:
+            await _end(process)
+            if isinstance(error, TimeoutError | asyncio.IncompleteReadError):
+                raise ParseError(
+                    "parser_killed",
+                    "The parser's process does not start. Raise QUOTH_INGEST__PARSER_MEMORY_BYTES, and check that "
+                    f"{sys.executable} runs.",
+                ) from error
+            raise
+        return process
 
     async def _converse(self, process: Process, data: bytes, name: str) -> tuple[bool, bytes]:
         """Send a file; return whether the process is fit for another, and its reply."""

@@ -121,6 +121,8 @@ def main() -> None:
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not write into the replies
     confine(memory_bytes)
+    sink.write(KEEP)  # ready: the parent starts its clock
+    sink.flush()
     for files_left in reversed(range(MAX_FILES)):
         head = _read(source)
         data = _read(source) if head is not None else None

@@ -22,6 +22,8 @@ _ZIP = b"PK\x03\x04"
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # what Office wraps a document in when it encrypts it
 _IMAGE = re.compile(r"!\[([^\]\n]{0,500})\]\([^)\n]{0,2000}\)")
 _NAMED_BY_WORD = re.compile(r"(?:picture|image|graphic|grafik|bild|shape|object|chart)?\s*\d*", re.IGNORECASE)
+# xberg leaves these escaped even where it is told not to escape; code it never escapes.
+_ESCAPED_OR_FENCE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n.*?(?:^\1[^\n]*$|\Z)|\\([\\!~`<>+.])", re.MULTILINE | re.DOTALL)
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -36,7 +38,7 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
     if not data.startswith(_ZIP):
         raise ParseError("wrong_type", "The name says DOCX, but the content is none. Give it its right suffix.")
     markdown, own_title = asyncio.run(_extract(data, limits))
-    text = _BLANK_LINES.sub("\n\n", _IMAGE.sub(_caption, clean(markdown))).strip()
+    text = _BLANK_LINES.sub("\n\n", _unescaped(_IMAGE.sub(_caption, clean(markdown)))).strip()
     if not text and _IMAGE.search(markdown):
         raise ParseError("needs_ocr", "The document holds images only. Recognise its text first.")
     limits.check_characters(len(text))
@@ -66,6 +68,10 @@ async def _extract(data: bytes, limits: ParserLimits) -> tuple[str, str]:
         raise ParseError("corrupt", "The document cannot be read. Open and save it in Word anew.")
     document = result.results[0]
     return document.content or "", (document.metadata.title or "").strip()
+
+
+def _unescaped(markdown: str) -> str:
+    return _ESCAPED_OR_FENCE.sub(lambda found: found.group(2) or found.group(), markdown)
 
 
 def _caption(image: re.Match[str]) -> str:

@@ -74,9 +74,7 @@ class Scan:
         if _ITEM.match(lines[at].text):
             return self._add("list", at, self._end_of_list(at))
         if _QUOTE.match(lines[at].text):
-            return self._add(
-                "quote", at, self._while(at + 1, lambda line: not line.is_blank and not starts_block(line))
-            )
+            return self._add("quote", at, self._while(at + 1, _goes_on_quoting))
         if lines[at].indent >= _CODE_INDENT:
             return self._add("code", at, self._end_of_indented(at))
         return self._paragraph(at)
@@ -161,6 +159,10 @@ def starts_block(line: Line) -> bool:
     """Whether a line ends the paragraph before it without a blank line."""
     text = line.text
     return any(pattern.match(text) for pattern in (_ATX, _FENCE, _ITEM, _QUOTE, _RULE))
+
+
+def _goes_on_quoting(line: Line) -> bool:
+    return not line.is_blank and (bool(_QUOTE.match(line.text)) or not starts_block(line))
 
 
 def is_table(lines: Sequence[Line], at: int) -> bool:

@@ -56,7 +56,7 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
             name if _MADE_BY_TOOLS.fullmatch(title) or not title else title, text, blocks, "application/pdf"
         )
     except pypdfium2.PdfiumError as error:
-        raise ParseError("corrupt", f"The PDF is damaged: {error}. Print it to a new PDF.") from error
+        raise ParseError("corrupt", f"The PDF is damaged: {_said(error)}. Print it to a new PDF.") from error
     finally:
         document.close()
 
@@ -67,7 +67,11 @@ def _open(data: bytes) -> pypdfium2.PdfDocument:
     except pypdfium2.PdfiumError as error:
         if error.err_code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
             raise ParseError("encrypted", "The PDF asks for a password. Save it without one.") from error
-        raise ParseError("corrupt", f"The PDF cannot be opened: {error}. Print it to a new PDF.") from error
+        raise ParseError("corrupt", f"The PDF cannot be opened: {_said(error)}. Print it to a new PDF.") from error
+
+
+def _said(error: pypdfium2.PdfiumError) -> str:
+    return str(error).rstrip(".")
 
 
 def _read_pages(document: pypdfium2.PdfDocument, count: int, limits: ParserLimits) -> tuple[str, tuple[Block, ...]]:

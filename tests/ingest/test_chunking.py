@@ -1,0 +1,238 @@
+"""Chunks cover the text once, slice back exactly, keep to the limit, and break where readers would."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+import tokenizers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+
+from ingest.chunking import chunk_document
+from ingest.parsers.limits import ParserLimits
+from ingest.parsers.registry import format_of, parse
+from rag.documents import Block, BlockKind, Chunk, Document, Locator
+from rag.errors import ParseError
+from rag.protocols import Tokenizer
+from rag.settings import load_settings
+from tests.fakes import WordTokenizer
+from tests.ingest.made import SAMPLES
+
+PARSING = ParserLimits(20_000_000, 5000)
+
+
+class VendorTokenizer:
+    """A tokenizer of the `tokenizers` library behind the protocol."""
+
+    def __init__(self, model: tokenizers.Tokenizer) -> None:
+        self._model = model
+
+    def count(self, text: str) -> int:
+        return len(self._model.encode(text, add_special_tokens=False))
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        return [span for span in self._model.encode(text, add_special_tokens=False).offsets if span[1] > span[0]]
+
+
+@cache
+def byte_pairs() -> VendorTokenizer:
+    """Several tokens in one character, and merges that a cut undoes: what a slice counts is not what the pass saw."""
+    model = tokenizers.Tokenizer(BPE())
+    model.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    words = "the quick brown fox jumps over the lazy dog aaaa aaaaaaaa ----------"
+    alphabet = ByteLevel.alphabet()
+    model.train_from_iterator([words] * 10, BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False))
+    return VendorTokenizer(model)
+
+
+@pytest.fixture(scope="session")
+def embedder_tokenizer() -> VendorTokenizer:
+    """The default embedder's own, where its files are."""
+    path = load_settings().models_dir / "BAAI" / "bge-small-en-v1.5" / "tokenizer.json"
+    if not path.is_file():
+        pytest.skip(f"no tokenizer at {path}; `quoth models` says how it comes there")
+    model = tokenizers.Tokenizer.from_file(str(path))
+    model.no_truncation()
+    model.no_padding()
+    return VendorTokenizer(model)
+
+
+def cut(document: Document, limit: int = 32, tokenizer: Tokenizer | None = None) -> list[Chunk]:
+    return chunk_document(document, "document", "generation", tokenizer or WordTokenizer(), limit)
+
+
+def check(document: Document, chunks: Sequence[Chunk], limit: int, tokenizer: Tokenizer) -> None:
+    position = 0
+    for ordinal, chunk in enumerate(chunks):
+        assert chunk.ordinal == ordinal
+        assert chunk.text == document.text[chunk.char_start : chunk.char_end]
+        assert chunk.text == chunk.text.strip() != ""
+        assert not document.text[position : chunk.char_start].strip(), "text that is in no chunk"
+        assert position <= chunk.char_start
+        position = chunk.char_end
+        assert tokenizer.count(chunk.embedded_text) <= limit
+        assert not chunk.prefix or tokenizer.count(f"{chunk.prefix}\n") <= limit // 4
+        if chunk.locator.lines:
+            first = len(re.split(r"\r\n|\n|\r", document.text[: chunk.char_start]))
+            assert chunk.locator.lines == (first, first + len(re.split(r"\r\n|\n|\r", chunk.text)) - 1)
+    assert not document.text[position:].strip()
+    assert len({chunk.id for chunk in chunks}) == len(chunks)
+
+
+def document_of(*parts: tuple[BlockKind, str], title: str = "T") -> Document:
+    """A document of these blocks, joined by blank lines; headings open a path of one level."""
+    text, blocks, headings = "", [], ()
+    for number, (kind, content) in enumerate(parts, 1):
+        headings = (content,) if kind == "heading" else headings
+        text += "\n\n" if text else ""
+        blocks.append(Block(len(text), len(text) + len(content), kind, headings, Locator(page=number)))
+        text += content
+    return Document(title, text, tuple(blocks), "text/plain")
+
+
+def words(count: int, name: str = "w") -> str:
+    return " ".join(f"{name}{number}" for number in range(count))
+
+
+KINDS: list[BlockKind] = ["heading", "paragraph", "list", "table", "code", "quote"]
+TEXTS = st.lists(
+    st.sampled_from(
+        ["word", " ", "  ", "\n", "\n\n", ". ", "a" * 50, "|", "-", "- ", "é", "。", "\U0001f600", "…", "!"]
+    ),
+    max_size=60,
+).map("".join)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    """Any text, with blocks over any parts of it, as long as they are in order."""
+    text = draw(TEXTS)
+    places = sorted(draw(st.lists(st.integers(0, len(text)), max_size=20, unique=True)))
+    blocks = []
+    for start, end in zip(places[::2], places[1::2], strict=False):
+        shown = text[start:end]
+        begin = start + len(shown) - len(shown.lstrip())
+        if shown.strip():
+            headings = tuple(draw(st.lists(st.sampled_from(["One", "Two " * 9, "x" * 99]), max_size=3)))
+            blocks.append(Block(begin, begin + len(shown.strip()), draw(st.sampled_from(KINDS)), headings))
+    return Document(draw(st.sampled_from(["", "Title", "Very long " * 30])), text, tuple(blocks), "text/plain")
+
+
+@pytest.mark.parametrize("name", ["words", "byte pairs"])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(document=documents(), limit=st.sampled_from([32, 40, 256]))
+def test_any_document_is_covered_once_within_the_limit(name: str, document: Document, limit: int) -> None:
+    tokenizer: Tokenizer = WordTokenizer() if name == "words" else byte_pairs()
+    chunks = cut(document, limit, tokenizer)
+    check(document, chunks, limit, tokenizer)
+    assert cut(document, limit, tokenizer) == chunks
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_format(name: str) -> None:
+    document = parse(SAMPLES[name], name, PARSING)
+    for tokenizer in (WordTokenizer(), byte_pairs()):
+        check(document, cut(document, 32, tokenizer), 32, tokenizer)
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "word. " * 170_000, "字" * 300_000, ". " * 200_000, "-" * 500_000])
+def test_long_texts_without_structure(text: str) -> None:
+    document = Document("T", text, (Block(0, len(text.rstrip()), "paragraph"),), "text/plain")
+    chunks = cut(document, 256)
+    check(document, chunks, 256, WordTokenizer())
+    assert max(len(chunk.text) for chunk in chunks) <= 256 * 16
+
+
+def test_a_long_line_is_cut_by_a_tokenizer_of_bytes() -> None:
+    text = "x" * 100_000
+    document = Document("T", text, (Block(0, len(text), "paragraph"),), "text/plain")
+    check(document, cut(document, 64, byte_pairs()), 64, byte_pairs())
+
+
+def test_a_document_without_text_has_no_chunks() -> None:
+    assert cut(Document("T", " \n ", (), "text/plain")) == []
+
+
+def test_small_blocks_share_a_chunk() -> None:
+    chunks = cut(document_of(("paragraph", "one"), ("list", "- two"), ("paragraph", "three")))
+    assert [chunk.text for chunk in chunks] == ["one\n\n- two\n\nthree"]
+    assert chunks[0].locator == Locator(page=1, page_end=3)
+
+
+def test_a_heading_begins_a_chunk() -> None:
+    chunks = cut(document_of(("heading", "A"), ("paragraph", words(6)), ("heading", "B"), ("paragraph", words(6))))
+    assert [(chunk.prefix, chunk.headings, chunk.text.split()[0]) for chunk in chunks] == [
+        ("T > A", ("A",), "A"),
+        ("T > B", ("B",), "B"),
+    ]
+
+
+def test_a_heading_joins_what_is_tiny() -> None:
+    chunks = cut(document_of(("heading", "A"), ("paragraph", "b"), ("heading", "C"), ("paragraph", words(6))))
+    assert len(chunks) == 1
+
+
+def test_a_heading_stays_with_what_follows() -> None:
+    document = document_of(("paragraph", words(20)), ("heading", "A"), ("heading", "B"), ("paragraph", words(20)))
+    assert [chunk.text.split()[0] for chunk in cut(document)] == ["w0", "A"]
+
+
+@pytest.mark.parametrize("kind", ["table", "code"])
+def test_tables_and_code_that_fit_are_never_cut(kind: BlockKind) -> None:
+    body = "\n".join(words(4, f"row{number}") for number in range(5))
+    document = document_of(("paragraph", words(10)), (kind, body), ("paragraph", words(30)))
+    assert sum(body in chunk.text for chunk in cut(document)) == 1
+
+
+def test_a_long_table_is_cut_between_rows_and_long_code_at_blank_lines() -> None:
+    rows = "\n".join(f"row {number} . x" for number in range(40))
+    assert all(chunk.text.startswith("row") for chunk in cut(document_of(("table", rows))))
+    functions = "\n\n".join(f"def f{number}\nbody a b c d\nend" for number in range(20))
+    assert all(chunk.text.startswith("def") for chunk in cut(document_of(("code", functions))))
+
+
+def test_prose_is_cut_between_sentences_though_its_lines_are_wrapped() -> None:
+    text = " ".join(f"This is sentence\nnumber {number} of many, e.g. the Greek." for number in range(20))
+    assert all(chunk.text.startswith("This") for chunk in cut(document_of(("paragraph", text))))
+
+
+def test_text_between_blocks_is_not_lost() -> None:
+    document = Document("T", "lost one\n\nin block\n\nlost two", (Block(10, 18, "paragraph"),), "text/plain")
+    assert "".join(chunk.text for chunk in cut(document)) == document.text
+
+
+def test_the_prefix_takes_a_quarter_at_most_and_drops_outer_headings_first() -> None:
+    headings = (words(9, "outer"), "inner")
+    document = Document("Title", "text", (Block(0, 4, "paragraph", headings),), "text/plain")
+    assert cut(document, 32)[0].prefix == "Title > inner"
+    assert cut(document, 64)[0].prefix == f"Title > {headings[0]} > inner"
+    long = Document(words(50), "text", (Block(0, 4, "paragraph"),), "text/plain")
+    assert cut(long, 32)[0].prefix == words(8)
+
+
+def test_ids_depend_on_document_and_generation_alone() -> None:
+    document = document_of(("paragraph", words(100)))
+    ids = [chunk.id for chunk in cut(document)]
+    assert ids == [chunk.id for chunk in cut(document)]
+    other = chunk_document(document, "document", "other", WordTokenizer(), 32)
+    assert not set(ids) & {chunk.id for chunk in other}
+
+
+@pytest.mark.slow
+def test_real_folders_with_the_embedders_tokenizer(collections: Path, embedder_tokenizer: VendorTokenizer) -> None:
+    parsed = 0
+    for path in sorted((collections / "folders").rglob("*")):
+        if not path.is_file() or format_of(path.name) is None:
+            continue
+        try:
+            document = parse(path.read_bytes(), path.name, PARSING)
+        except ParseError:
+            continue
+        parsed += 1
+        check(document, cut(document, 254, embedder_tokenizer), 254, embedder_tokenizer)
+    assert parsed > 100
