@@ -191,7 +191,8 @@ def test_answers_beyond_the_limit_are_refused_at_once(serve: Serve) -> None:
     body = {"model": "quoth", "messages": ASKED, "stream": True}
     with serve(EndlessChatModel(), max_concurrent_answers=1) as url:
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as first:
-            next(first.iter_raw())
+            pieces = first.iter_raw()
+            next(pieces)
             refused = httpx.post(f"{url}/v1/chat/completions", json=body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
         assert refused.headers["retry-after"] == "1"
