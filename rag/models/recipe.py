@@ -20,7 +20,6 @@ class Recipe:
     passage_prefix: str
     pooling: Pooling
     max_tokens: int
-    lower_case: bool = False
 
 
 def recipe_of(folder: ModelFolder) -> Recipe:
@@ -40,7 +39,6 @@ def recipe_of(folder: ModelFolder) -> Recipe:
         passage_prefix=prompts.get("passage") or prompts.get("document") or "",
         pooling=_pooling(folder),
         max_tokens=int(longest),
-        lower_case=bool(sentence.get("do_lower_case", False)),
     )
 
 
