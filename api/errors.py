@@ -79,7 +79,9 @@ async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
 
 async def _on_http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    code = {404: "not_found", 405: "method_not_allowed", 503: "overloaded"}.get(error.status_code, "invalid_request")
+    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 503: "overloaded"}.get(
+        error.status_code, "invalid_request"
+    )
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
     body = error_body(str(error.detail), kind, code)
     return JSONResponse(body, error.status_code, error.headers)

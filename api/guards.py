@@ -8,6 +8,7 @@ import secrets
 from hashlib import sha256
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_body
@@ -17,16 +18,13 @@ OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]", "testserver"})
 
 
-class BodyTooLargeError(Exception):
-    """A request sent more bytes than it may."""
-
-
 class Guard:
     """Pure ASGI middleware."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
         self._settings = settings
+        self._too_large = f"The body is larger than {settings.max_body_bytes} bytes."
         key = settings.api_key
         self._key_sha256 = sha256(key.get_secret_value().encode()).digest() if key else None
 
@@ -37,28 +35,19 @@ class Guard:
             return
         request_id = f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        started = False
 
         async def tagged(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 headers = MutableHeaders(raw=message["headers"])
                 headers["x-request-id"] = request_id
                 headers["x-content-type-options"] = "nosniff"
             await send(message)
 
         refusal = self._refuse(scope)
-        if refusal is not None:
-            await _answer(tagged, *refusal)
-            return
-        try:
+        if refusal is None:
             await self._app(scope, self._bounded(receive), tagged)
-        except BodyTooLargeError:
-            if not started:
-                await _answer(
-                    tagged, 413, f"The body is larger than {self._settings.max_body_bytes} bytes.", "too_large"
-                )
+        else:
+            await _answer(tagged, *refusal)
 
     def _refuse(self, scope: Scope) -> tuple[int, str, str] | None:
         headers = Headers(scope=scope)
@@ -78,7 +67,7 @@ class Guard:
             return 401, "Send the API key as: Authorization: Bearer KEY.", "invalid_api_key"
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._settings.max_body_bytes:
-            return 413, f"The body is larger than {self._settings.max_body_bytes} bytes.", "too_large"
+            return 413, self._too_large, "too_large"
         return None
 
     def _has_key(self, headers: Headers) -> bool:
@@ -94,7 +83,7 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self._settings.max_body_bytes:
-                raise BodyTooLargeError
+                raise HTTPException(413, self._too_large)
             return message
 
         return bounded
