@@ -6,7 +6,6 @@ and code spans are never cut. The rules look ahead by one word or one line marke
 streaming possible: a span is handed out once nothing that follows could move its end.
 """
 
-# ruff: noqa: SIM905  # word lists read better as text
 from __future__ import annotations
 
 import re

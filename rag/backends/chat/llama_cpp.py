@@ -85,13 +85,12 @@ class LlamaCppChatModel:
         self._settings = settings
         self._server = server
         headers = {"Authorization": f"Bearer {key}"}
+        # One connection a request: the server ends a kept one after some requests, at times just as the next is sent.
+        unkept = httpx.Limits(max_keepalive_connections=0)
         # trust_env=False: a proxy of the environment must not see what goes over the loopback.
-        self._http = httpx.AsyncClient(
-            base_url=server.listening_address, headers=headers, timeout=httpx.Timeout(None), trust_env=False
-        )
-        self._blocking = httpx.Client(
-            base_url=server.listening_address, headers=headers, timeout=settings.timeout_seconds, trust_env=False
-        )
+        url, silence, endless = server.listening_address, settings.timeout_seconds, httpx.Timeout(None)
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=endless, limits=unkept, trust_env=False)
+        self._blocking = httpx.Client(base_url=url, headers=headers, timeout=silence, limits=unkept, trust_env=False)
         meta = self._blocking.get("/v1/models").raise_for_status().json()["data"][0]["meta"]
         self._context_tokens: int = min(settings.context_tokens, meta["n_ctx_train"], meta["n_ctx"])
 

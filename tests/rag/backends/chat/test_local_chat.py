@@ -161,3 +161,18 @@ def test_llama_cpp_answers_nobody_without_its_key() -> None:
             await model.close()
 
     assert asyncio.run(run()) == 401
+
+
+@pytest.mark.slow
+def test_llama_cpp_answers_more_requests_than_its_server_takes_on_one_connection() -> None:
+    async def run() -> int:
+        model = await open_local(smollm(), load_settings().models_dir)
+        try:
+            for _ in range(130):
+                assert model.count_tokens("word") == 1
+                assert [delta async for delta in model.stream(SHORT, Sampling(max_tokens=1))]
+            return 130
+        finally:
+            await model.close()
+
+    assert asyncio.run(run()) == 130
