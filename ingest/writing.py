@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from rag.concurrency import in_thread
-from rag.documents import Point
+from rag.documents import Point, SparseVector
 from rag.errors import StorageError
 from rag.filters import And, Eq, In
 from rag.ledger.documents import Documents, GenerationKey, Indexed
@@ -60,7 +60,7 @@ class Writer:
             texts = [chunk.embedded_text for chunk in some]
             dense = await self._embedder.embed_passages(texts)
             self._checkpoint("embedded")
-            sparse = await in_thread(lambda texts=texts: [self._sparse.encode_passage(text) for text in texts])
+            sparse = await in_thread(self._encode, texts)
             await self._vectors.upsert(
                 self._store_id,
                 [
@@ -87,6 +87,9 @@ class Writer:
     async def sweep(self) -> None:
         """Finish what a killed ingest left: delete points that no query may see. Only the lock's holder may call it."""
         await self._delete_points(await in_thread(self._documents.leftovers, self._store_id))
+
+    def _encode(self, texts: Sequence[str]) -> list[SparseVector]:
+        return [self._sparse.encode_passage(text) for text in texts]
 
     async def _delete_points(self, keys: Sequence[GenerationKey]) -> None:
         if not keys:

@@ -107,9 +107,9 @@ async def open_chat_model(engine: Engine) -> ChatModel:
 
         return await open_local(chat, models_dir)
     if ":" in chat.model:
-        from rag.backends.chat import langchain
+        from rag.backends.chat.langchain import create
 
-        return await langchain.create(chat, models_dir)
+        return await create(chat, models_dir)
     raise ConfigurationError(
         f"QUOTH_CHAT__MODEL is {chat.model!r}: use `extractive`, `local:NAME`, or `PROVIDER:MODEL` such as "
         "`openai:gpt-4o-mini`."

@@ -50,7 +50,7 @@ class EmbedderSettings(Section):
 class ChatSettings(Section):
     """The model that writes answers."""
 
-    model: str = Field("extractive", description="extractive, local:NAME, or PROVIDER:MODEL as init_chat_model names it")
+    model: str = Field("extractive", description="extractive, local:NAME, or PROVIDER:MODEL as LangChain names it")
     base_url: str | None = Field(None, description="of an OpenAI-compatible server")
     api_key: SecretStr | None = Field(None, description="for the provider")
     temperature: float = Field(0, ge=0, le=2)
