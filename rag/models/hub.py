@@ -49,9 +49,8 @@ def fetch_from_hub(name: str, target: Path, *, files: Sequence[str] | None = Non
         info = api.model_info(name, timeout=CONNECT_SECONDS)
         wanted = list(files) if files is not None else needed([item.rfilename for item in info.siblings or []], name)
         commit = info.sha or "main"
-        api.snapshot_download(
-            name, revision=commit, local_dir=target, allow_patterns=wanted, etag_timeout=CONNECT_SECONDS
-        )
+        for file in wanted:
+            api.hf_hub_download(name, file, revision=commit, local_dir=target, etag_timeout=CONNECT_SECONDS)
     except RepositoryNotFoundError:
         raise ModelNotFoundError(f"The hub has no model {name}, or it asks for a key (HF_TOKEN).") from None
     except (httpx.TransportError, LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) as error:

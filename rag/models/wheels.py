@@ -70,6 +70,7 @@ def extract(archive: zipfile.ZipFile, file: PinnedFile, target: Path) -> None:
             else:
                 same = copy_verified(packed, target, file)
     except (KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        target.unlink(missing_ok=True)
         raise UpstreamRejectedError(f"{file.member} cannot be read from {archive.filename}: {error}") from error
     if not same:
         target.unlink()
