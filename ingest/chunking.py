@@ -118,9 +118,10 @@ class _Cutter:
             if surplus <= 0:
                 return prefix, end
             if room > 1:
-                room = max(1, min(room - surplus, self._count(start, end) - surplus))
+                allowed = self._max_tokens - taken
+                room = max(1, min(room - 1, self._count(start, end) * allowed // (allowed + surplus)))
             elif prefix:
-                prefix, room = "", self._max_tokens
+                prefix, taken, room = "", 0, self._max_tokens
             else:
                 return prefix, max(start + 1, start + len(text) // 2) if len(text) > 1 else end
 
@@ -146,7 +147,8 @@ class _Cutter:
             cut = _last_within(boundaries, half, furthest)
             if cut is not None:
                 return cut
-        return _last_within(blocks, start + 1, furthest) or self._last_space(start, furthest)
+        not_tiny = self._furthest(start, max(1, self._max_tokens // _TINY_SHARE))
+        return _last_within(blocks, not_tiny, furthest) or self._last_space(start, furthest)
 
     def _section_within(self, start: int, furthest: int) -> int | None:
         """The first heading up to `furthest` before which enough was said."""
@@ -188,9 +190,9 @@ class _Cutter:
     def _prefix(self, headings: tuple[str, ...]) -> tuple[str, int]:
         """The heading path as it is embedded, and its tokens, line end included."""
         if headings not in self._prefixes:
-            prefix = _heading_prefix(self._document.title, headings, self._tokenizer, self._max_tokens)
-            taken = self._tokenizer.count(f"{prefix}\n") if prefix else 0
-            self._prefixes[headings] = (prefix, taken)
+            self._prefixes[headings] = _heading_prefix(
+                self._document.title, headings, self._tokenizer, self._max_tokens // _PREFIX_SHARE
+            )
         return self._prefixes[headings]
 
     def _locator(self, first: int, start: int, end: int, line_counter: _LineCounter) -> Locator:
@@ -274,17 +276,24 @@ def _last_within(places: Sequence[int], least: int, most: int) -> int | None:
     return places[at] if at >= 0 and places[at] >= least else None
 
 
-def _heading_prefix(title: str, headings: tuple[str, ...], tokenizer: Tokenizer, max_tokens: int) -> str:
-    """`Title > Heading > Heading`; where that is too long, outer headings go first, then the end is cut off."""
+def _heading_prefix(title: str, headings: tuple[str, ...], tokenizer: Tokenizer, most: int) -> tuple[str, int]:
+    """`Title > Heading > Heading`, and its tokens with the line end.
+
+    Where it has more than `most` tokens, outer headings go first, then its end is cut off.
+    """
     parts = [part for part in (_SPACE.sub(" ", part).strip() for part in (title, *headings)) if part]
     parts = [part for at, part in enumerate(parts) if at == 0 or part != parts[at - 1]]
-    most = max_tokens // _PREFIX_SHARE
-    while len(parts) > 2 and tokenizer.count(" > ".join(parts) + "\n") > most:
-        del parts[1]
     prefix = " > ".join(parts)
-    while prefix and tokenizer.count(f"{prefix}\n") > most:
+    taken = tokenizer.count(f"{prefix}\n") if prefix else 0
+    while taken > most and len(parts) > 2:
+        del parts[1]
+        prefix = " > ".join(parts)
+        taken = tokenizer.count(f"{prefix}\n")
+    keep = most
+    while prefix and taken > most:
         offsets = tokenizer.offsets(prefix)
-        keep = min(most, len(offsets) - 1)
+        keep = min(keep, len(offsets) - 1)
         prefix = prefix[: offsets[keep][0]].rstrip(" >") if keep > 0 else ""
-        most = max(0, most if len(offsets) > most else most - 1)
-    return prefix
+        taken = tokenizer.count(f"{prefix}\n") if prefix else 0
+        keep -= 1  # what is cut anew can have more tokens than it had in the whole
+    return prefix, taken

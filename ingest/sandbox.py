@@ -102,10 +102,18 @@ class ParserPool:
 
     async def _start(self) -> Process:
         search = os.pathsep.join(path for path in sys.path if path)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-B", "-P", "-s", "-m", "ingest.parsers.child", str(self._settings.parser_memory_bytes),
-            stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={"PYTHONPATH": search, "PYTHONUTF8": "1"},
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                sys.executable, "-B", "-P", "-s", "-m", "ingest.parsers.child", str(self._settings.parser_memory_bytes),
+                stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={"PYTHONPATH": search, "PYTHONUTF8": "1"},
+            )
         )  # fmt: skip
+        try:
+            # asyncio waits for ever when it is cancelled between starting a process and connecting its pipes.
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _end(await asyncio.shield(starting))
+            raise
         try:
             assert process.stdout is not None  # noqa: S101 - it was asked to be a pipe
             async with asyncio.timeout(_START_SECONDS):

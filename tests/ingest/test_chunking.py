@@ -50,6 +50,14 @@ def byte_pairs() -> VendorTokenizer:
     return VendorTokenizer(model)
 
 
+class ContextualTokenizer(WordTokenizer):
+    """Sees one token in a pair of words of a long text and two in a slice of it, as merges over a cut would have it."""
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        spans = super().offsets(text)
+        return spans[::2] if len(spans) > 100 else spans
+
+
 @pytest.fixture(scope="session")
 def embedder_tokenizer() -> VendorTokenizer:
     """The default embedder's own, where its files are."""
@@ -154,6 +162,13 @@ def test_a_long_line_is_cut_by_a_tokenizer_of_bytes() -> None:
     check(document, cut(document, 64, byte_pairs()), 64, byte_pairs())
 
 
+def test_a_slice_that_has_more_tokens_than_the_whole_showed_in_it_is_made_shorter() -> None:
+    document = document_of(("paragraph", words(500)))
+    chunks = cut(document, 32, ContextualTokenizer())
+    check(document, chunks, 32, ContextualTokenizer())
+    assert len(chunks) < 40
+
+
 def test_a_document_without_text_has_no_chunks() -> None:
     assert cut(Document("T", " \n ", (), "text/plain")) == []
 
@@ -180,6 +195,8 @@ def test_a_heading_joins_what_is_tiny() -> None:
 def test_a_heading_stays_with_what_follows() -> None:
     document = document_of(("paragraph", words(20)), ("heading", "A"), ("heading", "B"), ("paragraph", words(20)))
     assert [chunk.text.split()[0] for chunk in cut(document)] == ["w0", "A"]
+    document = document_of(("paragraph", "tiny"), ("heading", words(12, "h")), ("paragraph", words(60)))
+    assert "w0" in cut(document)[0].text
 
 
 @pytest.mark.parametrize("kind", ["table", "code"])
@@ -187,6 +204,12 @@ def test_tables_and_code_that_fit_are_never_cut(kind: BlockKind) -> None:
     body = "\n".join(words(4, f"row{number}") for number in range(5))
     document = document_of(("paragraph", words(10)), (kind, body), ("paragraph", words(30)))
     assert sum(body in chunk.text for chunk in cut(document)) == 1
+
+
+def test_a_table_that_does_not_fit_takes_its_heading_along() -> None:
+    table = "\n".join(words(4, f"row{number}") for number in range(12))
+    document = document_of(("paragraph", words(7)), ("heading", "A B"), ("table", table), title=words(10, "title"))
+    assert [chunk.text for chunk in cut(document, 64)] == [words(7), f"A B\n\n{table}"]
 
 
 def test_a_long_table_is_cut_between_rows_and_long_code_at_blank_lines() -> None:

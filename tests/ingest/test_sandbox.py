@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.parsers.child import MAX_FILES
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.registry import format_of, parse
 from ingest.parsers.wire import decode_reply, encode_document
@@ -53,13 +54,13 @@ def test_documents_are_what_the_parser_makes_in_this_process() -> None:
     assert made == {name: parse(data, name, LIMITS) for name, data in SAMPLES.items()}
 
 
-def test_many_files_at_once_each_get_their_own_document() -> None:
+def test_files_beyond_what_one_process_may_parse_each_get_their_own_document() -> None:
     async def work(pool: ParserPool) -> None:
-        names = [f"file {number}.txt" for number in range(250)]  # more than a process may parse
+        names = [f"file {number}.txt" for number in range(MAX_FILES + 50)]
         documents = await asyncio.gather(*(pool.parse(f"text of {name}".encode(), name) for name in names))
         assert [document.text for document in documents] == [f"text of {name}" for name in names]
 
-    with_pool(work)
+    with_pool(work, parser_processes=1)
 
 
 def test_parse_errors_come_through() -> None:
@@ -128,6 +129,22 @@ def test_a_cancelled_file_takes_its_process_along() -> None:
         assert (await pool.parse(b"fine", "a.txt")).text == "fine"
 
     with_pool(work, parser_processes=1)
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_a_file_is_cancelled_while_its_process_starts(steps: int) -> None:
+    before = children()
+
+    async def work(pool: ParserPool) -> None:
+        task = asyncio.create_task(pool.parse(b"words", "a.txt"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 20)
+
+    with_pool(work)
+    assert not children() - before
 
 
 def test_no_process_outlives_the_pool() -> None:
