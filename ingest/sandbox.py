@@ -8,17 +8,18 @@ forked child would carry the engine's threads, locks and secrets.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
+import socket
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
 
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.wire import LENGTH, decode_reply, encode_job, frame
+from rag.concurrency import in_thread
 from rag.documents import Document
 from rag.errors import ParseError
 from rag.settings import IngestSettings
@@ -30,6 +31,65 @@ _WRITE_BYTES = 1 << 20
 # A block costs the reply some 40 bytes and a character at most four; no sound reply is longer.
 _REPLY_BYTES_PER_CHARACTER = 24
 _REPLY_BYTES_LEAST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A parsing process and our end of the socket that is its standard input and output.
+
+    Not asyncio's own subprocess: it waits for ever when a task is cancelled while a process is being started.
+    """
+
+    process: subprocess.Popen[bytes]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @classmethod
+    async def start(cls, memory_bytes: int) -> _Child:
+        """Start a process and wait until it is confined."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = _spawn(theirs, memory_bytes)
+        child = None
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                child = cls(process, *await asyncio.open_connection(sock=ours))
+                await child.reader.readexactly(1)
+        except BaseException as error:  # a cancelled task, too, leaves nothing behind
+            if child is None:
+                ours.close()
+                await _end(process)
+            else:
+                await child.end()
+            if isinstance(error, TimeoutError | asyncio.IncompleteReadError | ConnectionError):
+                raise ParseError(
+                    "parser_killed",
+                    "The parser's process does not start. Raise QUOTH_INGEST__PARSER_MEMORY_BYTES, and check that "
+                    f"{sys.executable} runs.",
+                ) from error
+            raise
+        return child
+
+    async def end(self) -> None:
+        """Kill the process, and wait until it is gone."""
+        self.writer.transport.abort()
+        await _end(self.process)
+
+
+async def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    await in_thread(process.wait)
+
+
+def _spawn(theirs: socket.socket, memory_bytes: int) -> subprocess.Popen[bytes]:
+    search = os.pathsep.join(path for path in sys.path if path)
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-B", "-P", "-s", "-m", "ingest.parsers.child", str(memory_bytes)],
+        stdin=theirs.fileno(),
+        stdout=theirs.fileno(),
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": search, "PYTHONUTF8": "1"},
+    )
 
 
 class ParserPool:
@@ -45,7 +105,7 @@ class ParserPool:
         self._settings = settings
         self._limits = ParserLimits.of(settings)
         self._turns = asyncio.Semaphore(self.size)
-        self._idle: list[Process] = []
+        self._idle: list[_Child] = []
         self._closed = False
 
     @property
@@ -65,7 +125,7 @@ class ParserPool:
         """End the idle processes; a file that is being parsed loses its process when its task is cancelled."""
         self._closed = True
         while self._idle:
-            await _end(self._idle.pop())
+            await self._idle.pop().end()
 
     async def parse(self, data: bytes, name: str) -> Document:
         """Parse one file.
@@ -82,57 +142,27 @@ class ParserPool:
                 wall time), `parser_error` (it raised what it should not), `too_long` (the reply is).
         """
         async with self._turns:
-            process = self._idle.pop() if self._idle else await self._start()
+            child = self._idle.pop() if self._idle else await _Child.start(self._settings.parser_memory_bytes)
             fit = False
             try:
                 async with asyncio.timeout(self._settings.parser_wall_seconds):
-                    fit, reply = await self._converse(process, data, name)
+                    fit, reply = await self._converse(child, data, name)
             except TimeoutError:
                 raise ParseError(
                     "parser_timeout", f"Parsing took longer than {self._settings.parser_wall_seconds:g} seconds."
                 ) from None
             except (asyncio.IncompleteReadError, ConnectionError) as error:
-                raise await self._explain_death(process) from error
+                raise await self._explain_death(child) from error
             finally:  # also when this task is cancelled: a process in the middle of a file is of no use to the next
                 if fit and not self._closed:
-                    self._idle.append(process)
+                    self._idle.append(child)
                 else:
-                    await _end(process)
-        return decode_reply(reply)
+                    await child.end()
+        return await in_thread(decode_reply, reply)
 
-    async def _start(self) -> Process:
-        search = os.pathsep.join(path for path in sys.path if path)
-        starting = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(
-                sys.executable, "-B", "-P", "-s", "-m", "ingest.parsers.child", str(self._settings.parser_memory_bytes),
-                stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={"PYTHONPATH": search, "PYTHONUTF8": "1"},
-            )
-        )  # fmt: skip
-        try:
-            # asyncio waits for ever when it is cancelled between starting a process and connecting its pipes.
-            process = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await _end(await asyncio.shield(starting))
-            raise
-        try:
-            assert process.stdout is not None  # noqa: S101 - it was asked to be a pipe
-            async with asyncio.timeout(_START_SECONDS):
-                await process.stdout.readexactly(1)
-        except BaseException as error:
-            await _end(process)
-            if isinstance(error, TimeoutError | asyncio.IncompleteReadError):
-                raise ParseError(
-                    "parser_killed",
-                    "The parser's process does not start. Raise QUOTH_INGEST__PARSER_MEMORY_BYTES, and check that "
-                    f"{sys.executable} runs.",
-                ) from error
-            raise
-        return process
-
-    async def _converse(self, process: Process, data: bytes, name: str) -> tuple[bool, bytes]:
+    async def _converse(self, child: _Child, data: bytes, name: str) -> tuple[bool, bytes]:
         """Send a file; return whether the process is fit for another, and its reply."""
-        writer, reader = process.stdin, process.stdout
-        assert writer is not None and reader is not None  # noqa: S101 - both were asked to be pipes
+        writer, reader = child.writer, child.reader
         writer.write(frame(encode_job(name, asdict(self._limits), self._settings.parser_cpu_seconds)))
         writer.write(LENGTH.pack(len(data)))
         for start in range(0, len(data), _WRITE_BYTES):  # in parts, or the loop would keep a second copy of the file
@@ -144,10 +174,10 @@ class ParserPool:
             raise ParseError("too_long", f"The parsed document takes {length:,} bytes, more than it may.")
         return keep == _KEEP, await reader.readexactly(length)
 
-    async def _explain_death(self, process: Process) -> ParseError:
+    async def _explain_death(self, child: _Child) -> ParseError:
         try:
-            code = await asyncio.wait_for(process.wait(), _EXIT_SECONDS)
-        except TimeoutError:  # its pipes are closed but it lives on: `parse` kills it
+            code = await in_thread(child.process.wait, _EXIT_SECONDS)
+        except subprocess.TimeoutExpired:  # its end is closed but it lives on: `parse` kills it
             return ParseError("parser_killed", "The parser's process broke off. Please report the file.")
         if code == -signal.SIGXCPU:
             seconds = self._settings.parser_cpu_seconds
@@ -155,11 +185,3 @@ class ParserPool:
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         memory = self._settings.parser_memory_bytes >> 20
         return ParseError("parser_killed", f"The parser's process died ({cause}); it may use {memory} MiB of memory.")
-
-
-async def _end(process: Process) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()

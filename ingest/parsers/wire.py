@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from rag.documents import Block, Document, Locator
 from rag.errors import ParseError
+
+# By position: a document has a locator for nearly every block, and names would double the reply.
+_LOCATOR_FIELDS = tuple(field.name for field in dataclass_fields(Locator))
 
 LENGTH = struct.Struct(">Q")
 
@@ -48,7 +52,7 @@ def encode_document(document: Document) -> bytes:
         "media_type": document.media_type,
         "attributes": dict(document.attributes),
         "headings": list(headings),
-        "locators": [locator.as_dict() for locator in locators],
+        "locators": [[getattr(locator, name) for name in _LOCATOR_FIELDS] for locator in locators],
         "blocks": blocks,
     }
     return json.dumps({"document": fields}, ensure_ascii=False, separators=(",", ":")).encode()
@@ -76,7 +80,7 @@ def decode_reply(body: bytes) -> Document:
 
 def _document(fields: dict[str, Any]) -> Document:
     headings = [tuple(map(str, path)) for path in fields["headings"]]
-    locators = [Locator.from_dict(locator) for locator in fields["locators"]]
+    locators = [Locator(*map(_frozen, values)) for values in fields["locators"]]
     text = str(fields["text"])
     blocks = tuple(
         Block(start, end, kind, headings[path], locators[locator])
@@ -84,6 +88,10 @@ def _document(fields: dict[str, Any]) -> Document:
     )
     _check_order(text, blocks)
     return Document(str(fields["title"]), text, blocks, str(fields["media_type"]), fields["attributes"])
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_order(text: str, blocks: tuple[Block, ...]) -> None:

@@ -147,6 +147,19 @@ def test_a_file_is_cancelled_while_its_process_starts(steps: int) -> None:
     assert not children() - before
 
 
+def test_a_loop_that_ends_with_files_in_every_state_ends() -> None:
+    before = children()
+
+    async def work(pool: ParserPool) -> None:
+        tasks = [asyncio.create_task(pool.parse(b"# one\n" * 10_000, f"{number}.md")) for number in range(20)]
+        await tasks[0]
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        with_pool(work)
+    assert not children() - before
+
+
 def test_no_process_outlives_the_pool() -> None:
     before = children()
 
@@ -208,7 +221,7 @@ def test_the_process_loads_neither_models_nor_settings() -> None:
     [
         b"", b"[]", b"{}", b"\xff", b'{"document": {}}', b'{"reason": "x"}', b"null",
         b'{"document": {"title": "t", "text": "ab", "media_type": "m", "attributes": {}, "headings": [[]],'
-        b' "locators": [{}], "blocks": [[0, 9, "paragraph", 0, 0]]}}',
+        b' "locators": [[]], "blocks": [[0, 9, "paragraph", 0, 0]]}}',
     ],
 )  # fmt: skip
 def test_nonsense_from_a_process_is_a_parse_error(reply: bytes) -> None:
