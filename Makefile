@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-LOCKED := install --quiet --no-deps --require-hashes
+LOCKED := install -qq --no-deps --require-hashes
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 
@@ -16,7 +16,7 @@ setup: .venv/.models ## install Quoth into .venv from the locks, and pull the de
 
 run: setup ## ingest examples/ and serve the API on 127.0.0.1:8000
 	@$(BIN)/quoth ingest examples
-	@exec $(BIN)/quoth serve --host $(HOST) --port $(PORT)
+	@exec $(BIN)/quoth serve --host $(HOST) --port $(PORT) --try "How many days of annual leave do I get?"
 
 test: .venv/.dev .venv/.test-models ## the tests; no network is needed after the install
 	$(BIN)/python -m pytest
@@ -53,13 +53,13 @@ clean: ## remove the environment; documents and models stay
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
 	  echo "Python cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
 
-# torch comes from whichever index pip is set to: the CPU wheel needs nothing more, the default wheel for Linux needs CUDA.
-.venv/.base: .venv/bin/python pyproject.toml locks/base.txt locks/cuda.txt
-	@echo "Installing Quoth's packages (about 2 GB on disk) ..."
+# torch's CPU wheel where the index in use has it; otherwise the default index's, which on Linux needs CUDA beside it.
+.venv/.base: .venv/bin/python pyproject.toml locks/base.txt locks/torch.txt locks/torch-cpu.txt locks/cuda.txt
+	@echo "Installing Quoth's packages (about 2 GB on disk); this takes a few minutes ..."
 	@$(PIP) $(LOCKED) -r locks/base.txt
-	@$(BIN)/python -c 'from importlib.metadata import requires as r; import sys; sys.exit(any("nvidia" in q for q in r("torch")))' \
-	  || [ "$$(uname -s)" != Linux ] || $(PIP) $(LOCKED) -r locks/cuda.txt
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) $(LOCKED) -r locks/torch-cpu.txt 2>/dev/null || { $(PIP) $(LOCKED) -r locks/torch.txt && \
+	  { [ "$$(uname -s)" != Linux ] || $(PIP) $(LOCKED) -r locks/cuda.txt; }; }
+	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/.dev: .venv/.base locks/dev.txt

@@ -1,8 +1,10 @@
-"""Compile pyproject.toml into three hash-pinned locks: `python locks/compile.py` (needs `uv` on the PATH).
+"""Compile pyproject.toml into hash-pinned locks: `python locks/compile.py` (needs `uv` on the PATH).
 
-base.txt    what Quoth runs with; installed with --no-deps, because the lock is already the closure
-dev.txt     what its tests and checks add
-cuda.txt    what the default index's torch wheel for Linux needs beside it, and the CPU wheel does not
+base.txt        what Quoth runs with, torch aside; installed with --no-deps, because the lock is already the closure
+torch-cpu.txt   torch's CPU wheel, where the index in use has it
+torch.txt       torch of the default index, where it has not
+cuda.txt        what that wheel needs beside it on Linux
+dev.txt         what the tests and checks add
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
 CUDA_ONLY = re.compile(r"^(nvidia-|cuda-|triton==)")
 
-# The CPU wheels of torch are served beside the default index under the local version 2.13.0+cpu, which `torch==2.13.0`
-# also names; their hashes are not in the default index.
+# The CPU wheels of torch are not in the default index. pip prefers links that carry a hash to those that carry none,
+# so that one requirement for both builds would never choose a CPU wheel from a folder; hence a lock of its own.
+CPU_TORCH = "torch==2.13.0+cpu"
 CPU_TORCH_SHA256 = ("6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",)
 
 
@@ -29,23 +32,21 @@ def compile_closure(*arguments: str) -> dict[str, str]:
     return {block.split(" \\")[0]: block for block in blocks}
 
 
-def with_cpu_torch(block: str) -> str:
-    """Add the CPU wheels' hashes to torch's block."""
-    return block + "".join(f" \\\n    --hash=sha256:{digest}" for digest in CPU_TORCH_SHA256)
-
-
 def write(name: str, blocks: list[str]) -> None:
     """Write one lock file."""
     (LOCKS / name).write_text("# Made by locks/compile.py; do not edit.\n" + "\n".join(blocks) + "\n")
 
 
 def main() -> None:
-    """Compile the three locks."""
+    """Compile the locks."""
     base = compile_closure()
     dev = compile_closure("--group", "dev")
-    write("cuda.txt", [block for name, block in base.items() if CUDA_ONLY.match(name)])
-    kept = {name: block for name, block in base.items() if not CUDA_ONLY.match(name)}
-    write("base.txt", [with_cpu_torch(b) if n.startswith("torch==") else b for n, b in kept.items()])
+    cuda = [block for name, block in base.items() if CUDA_ONLY.match(name)]
+    torch = [block for name, block in base.items() if name.startswith("torch==")]
+    write("cuda.txt", cuda)
+    write("torch.txt", torch)
+    write("torch-cpu.txt", [" \\\n    ".join([CPU_TORCH, *(f"--hash=sha256:{digest}" for digest in CPU_TORCH_SHA256)])])
+    write("base.txt", [block for block in base.values() if block not in cuda and block not in torch])
     write("dev.txt", [block for name, block in dev.items() if name not in base])
 
 
