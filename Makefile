@@ -18,10 +18,10 @@ run: setup ## ingest examples/ and serve the API on 127.0.0.1:8000
 	@$(BIN)/quoth ingest examples
 	@exec $(BIN)/quoth serve --host $(HOST) --port $(PORT) --try "How many days of annual leave do I get?"
 
-test: .venv/.dev .venv/.test-models ## the tests; no network is needed after the install
+test: .venv/.test-models ## the tests; no network is needed after the install
 	$(BIN)/python -m pytest
 
-check: .venv/.dev .venv/.test-models lint types contracts test ## format, lint, types, import contracts, tests
+check: .venv/.test-models lint types contracts test ## format, lint, types, import contracts, tests
 
 format: .venv/.dev ## rewrite the code in the project's format
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -35,10 +35,10 @@ types: .venv/.dev
 contracts: .venv/.dev
 	$(BIN)/lint-imports
 
-bench: .venv/.dev .venv/.test-models ## speed and memory, printed with their commands
+bench: .venv/.test-models ## speed and memory, printed with their commands
 	$(BIN)/python -m benchmarks.run
 
-crash: .venv/.dev .venv/.test-models ## kill a running ingest at every named point and at random moments, long form
+crash: .venv/.test-models ## kill a running ingest at every named point and at random moments, long form
 	$(BIN)/python -m pytest tests/ingest/test_crash.py --crash-kills=300
 
 lock: ## resolve the dependencies anew (needs uv)
@@ -70,6 +70,6 @@ clean: ## remove the environment; documents and models stay
 	@$(BIN)/quoth models pull --default
 	@touch $@
 
-.venv/.test-models: .venv/.base
+.venv/.test-models: .venv/.dev
 	@$(BIN)/quoth models pull --default --tests
 	@touch $@

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.changes import compare_hash, compare_stat, seen_again
+from ingest.chunking import RECIPE as CHUNKING_RECIPE
 from ingest.chunking import chunk_document
 from ingest.lock import ingest_lock
 from ingest.outcomes import FileOutcome, IngestSummary
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 # Documents are written together once they have this many chunks: enough to fill the embedder's batches, few enough
 # that a kill costs seconds.
 BATCH_CHUNKS = 256
+
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +192,20 @@ class _Run:
                 return
 
     async def _prune(self) -> None:
-        """Remove documents whose file is gone, or can no longer be read: citing them would cite what is not there."""
-        gone = [record.id for uri, record in self._known.items() if uri not in self._kept]
-        await self._writer.retire(gone)
-        present = {refusal.uri for refusal in self._refusals}
-        self.summary.removed = sum(uri not in self._kept and uri not in present for uri in self._known)
+        """Remove documents whose file is gone or no longer holds text: citing them would cite what is not there.
+
+        What cannot be read at present, a file or a whole folder, stays as it was last read.
+        """
+        closed = tuple(refusal.uri for refusal in self._refusals if refusal.reason == UNREADABLE)
+        below = tuple(f"{uri}/" for uri in closed)
+        refused = {refusal.uri for refusal in self._refusals}
+        gone = {
+            uri: record.id
+            for uri, record in self._known.items()
+            if uri not in self._kept and uri not in closed and not uri.startswith(below)
+        }
+        await self._writer.retire(list(gone.values()))
+        self.summary.removed = sum(uri not in refused for uri in gone)
 
     async def _finish(self) -> None:
         documents, vectors = self._engine.documents, self._engine.vectors
@@ -208,7 +220,7 @@ class _Run:
         self.summary.require_identity()
 
     def _recipe(self, file: SourceFile) -> str:
-        return f"{recipe_of(file.path.name)};{self._engine.recipe}"
+        return f"{recipe_of(file.path.name)};{CHUNKING_RECIPE};{self._engine.recipe}"
 
     def _close(self, outcome: FileOutcome) -> None:
         self.summary.add(outcome)

@@ -157,3 +157,14 @@ def test_two_ingests_at_once_reach_the_same_store(engine: Engine, docs: Path) ->
     one, other = asyncio.run(both())
     assert sorted([one.indexed, other.indexed]) == [0, 3]
     assert one.chunks == other.chunks == 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_at_present_is_not_taken_for_gone(engine: Engine, docs: Path) -> None:
+    ingest(engine, docs)
+    (docs / "deep").chmod(0)
+    try:
+        summary = ingest(engine, docs)
+    finally:
+        (docs / "deep").chmod(0o700)
+    assert (summary.removed, summary.failed["unreadable"], summary.chunks) == (0, 1, 3)
