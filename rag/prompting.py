@@ -62,4 +62,4 @@ def build_prompt(
 
 def _fenced(number: int, hit: SearchHit, mark: str) -> str:
     source = " > ".join(dict.fromkeys((hit.title, *hit.chunk.headings)))
-    return f"<<< {mark} passage [{number}] from: {source}\n{hit.chunk.text}\n>>> {mark}\n"
+    return f"<<< {mark} passage {number}, from: {source}\n{hit.chunk.text}\n>>> {mark}\n"

@@ -15,6 +15,7 @@ LONGEST_LIST = 6
 _FENCE = re.compile(r"```|~~~")
 _HEADING = re.compile(r"#{1,6}\s")
 _LINE_LIKE = re.compile(r"[-*+•|]\s?|\(?\d{1,3}[.)]\s|[a-zA-Z]\)\s|```|~~~")
+_FRONT_MATTER = re.compile(r"---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _LETTER = re.compile(r"[^\W_]")
 
 
@@ -51,7 +52,8 @@ def is_line(text: str) -> bool:
 
 
 def quotables(hits: Sequence[SearchHit]) -> list[Quotable]:
-    """Everything that can be quoted from the hits, each place of a document once; headings and bare markup left out."""
+    """Everything that can be quoted, each place of a document once; headings, front matter and bare
+    markup left out."""
     seen: set[tuple[str, int]] = set()
     found: list[Quotable] = []
     for index, hit in enumerate(hits):
@@ -65,7 +67,9 @@ def quotables(hits: Sequence[SearchHit]) -> list[Quotable]:
 def _of_hit(index: int, hit: SearchHit) -> Iterator[Quotable]:
     text = hit.chunk.text
     heading, before = " ".join(hit.chunk.headings), ""
-    for start, end in _whole_lists(text, _whole_code(text, split_sentences(text))):
+    front = _FRONT_MATTER.match(text) if hit.chunk.char_start == 0 else None
+    spans = [span for span in split_sentences(text) if front is None or span[0] >= front.end()]
+    for start, end in _whole_lists(text, _whole_code(text, spans)):
         words = text[start:end]
         if _HEADING.match(words):
             heading = words

@@ -141,3 +141,8 @@ def test_every_piece_stands_in_a_passage_and_ends_where_a_sentence_ends(texts: l
         assert any(piece.strip() in text for text in texts)
         at += len(piece)
         assert at in ends
+
+
+def test_front_matter_is_not_quoted() -> None:
+    text = "---\ntitle: How long refunds take\n---\n\nRefunds take five days."
+    assert answer("How long do refunds take?", text) == "Refunds take five days."
