@@ -24,7 +24,7 @@ class FileOutcome:
 
 @dataclass
 class IngestSummary:
-    """Counts of one run. `found` = indexed + unchanged + skipped + failed; `removed` are documents whose file is gone."""
+    """Counts of one run: `found` = indexed + unchanged + skipped + failed; `removed` documents have lost their file."""
 
     store: str
     found: int = 0

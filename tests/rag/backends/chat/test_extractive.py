@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,4 +146,7 @@ def test_every_piece_stands_in_a_passage_and_ends_where_a_sentence_ends(texts: l
 
 def test_front_matter_is_not_quoted() -> None:
     text = "---\ntitle: How long refunds take\n---\n\nRefunds take five days."
-    assert answer("How long do refunds take?", text) == "Refunds take five days."
+    opening = replace(hit(text), chunk=replace(hit(text).chunk, char_start=0, char_end=len(text)))
+    prompt = Prompt(messages=(), question="How long do refunds take?", hits=(opening,))
+    pieces = asyncio.run(_stream(ExtractiveChatModel(), prompt, Sampling()))
+    assert "".join(piece.text for piece in pieces) == "Refunds take five days."
