@@ -40,7 +40,13 @@ class Citation:
 
     @classmethod
     def of_hit(
-        cls, hit: SearchHit, *, number: int, answer: tuple[int, int], quote: tuple[int, int], support: float,
+        cls,
+        hit: SearchHit,
+        *,
+        number: int,
+        answer: tuple[int, int],
+        quote: tuple[int, int],
+        support: float,
         verdict: Verdict,
     ) -> Citation:
         """Cite `quote`, a span of characters of the hit's chunk, for `answer`, a span of characters of the answer."""

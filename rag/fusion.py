@@ -55,9 +55,7 @@ def distribution_based(dense: Sequence[Candidate], sparse: Sequence[Candidate]) 
     return _fuse(dense, sparse, lambda id_: (by_dense.get(id_, 0.0) + by_sparse.get(id_, 0.0)) / 2)
 
 
-def _fuse(
-    dense: Sequence[Candidate], sparse: Sequence[Candidate], fused: Callable[[str], float]
-) -> list[Candidate]:
+def _fuse(dense: Sequence[Candidate], sparse: Sequence[Candidate], fused: Callable[[str], float]) -> list[Candidate]:
     known = {candidate.chunk_id: candidate for candidate in (*sparse, *dense)}
     cosines, words = _dense_scores(dense), _sparse_scores(sparse)
     found = [

@@ -71,9 +71,7 @@ class Retriever:
             dense = await self._embedder.embed_query(question)
         with timer.stage("vectors"):
             limit = max(self._settings.candidates, wanted)
-            lists = await self._vectors.search(
-                found.id, dense, self._sparse.encode_query(question), limit, where
-            )
+            lists = await self._vectors.search(found.id, dense, self._sparse.encode_query(question), limit, where)
         with timer.stage("fuse"):
             fused = normalised_sum(lists.dense, lists.sparse, self._settings.dense_weight)
         with timer.stage("join"):
@@ -91,8 +89,6 @@ def _check(question: str, k: int) -> None:
     if not question.strip():
         raise InvalidInputError("The question is empty: ask something.")
     if len(question) > MAX_QUESTION_CHARACTERS:
-        raise InvalidInputError(
-            f"The question has {len(question)} characters; the limit is {MAX_QUESTION_CHARACTERS}."
-        )
+        raise InvalidInputError(f"The question has {len(question)} characters; the limit is {MAX_QUESTION_CHARACTERS}.")
     if k < 1:
         raise InvalidInputError(f"k must be at least 1, not {k}.")
