@@ -1,8 +1,8 @@
 """How long a new user waits, and how much memory they give: `python -m benchmarks.first_answer [FOLDER]`.
 
 Every figure is of whole processes, started as a user starts them. Ingest begins with a data directory that does not
-exist yet, a cold search with one that no process has open. Idle memory is that of the API and of the vector worker after ten
-answers: proportional set size where the system tells it, resident set size elsewhere.
+exist yet, a cold search with one that no process has open. Idle memory is that of the API and of the vector worker
+after ten answers: proportional set size where the system tells it, resident set size elsewhere.
 """
 
 from __future__ import annotations
