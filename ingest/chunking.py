@@ -102,6 +102,7 @@ class _Cutter:
                 headings=headings,
                 locator=self._locator(first, position, end, line_counter),
                 prefix=prefix,
+                blocks=tuple(self._blocks[first : self._block_at(end - 1) + 1]),
             )
             ordinal += 1
             position = self._next_shown(end)

@@ -52,12 +52,13 @@ class Citation:
         """Cite `quote`, a span of characters of the hit's chunk, for `answer`, a span of characters of the answer."""
         chunk = hit.chunk
         start, end = quote
+        headings, locator = chunk.place_of(start, end)
         return cls(
             id=f"cit_{number}", store_id=hit.store_id, document_id=chunk.document_id, title=hit.title, uri=hit.uri,
             generation=chunk.generation, chunk_id=chunk.id, answer_start=answer[0], answer_end=answer[1],
             quote=chunk.text[start:end], char_start=chunk.char_start + start, char_end=chunk.char_start + end,
-            page_start=chunk.locator.page, page_end=chunk.locator.page_end or chunk.locator.page,
-            headings=chunk.headings, locator=chunk.locator, scores=hit.scores, support=round(support, 4),
+            page_start=locator.page, page_end=locator.page_end or locator.page,
+            headings=headings, locator=locator, scores=hit.scores, support=round(support, 4),
             verdict=verdict,
         )  # fmt: skip
 

@@ -82,7 +82,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A slice of a document's canonical text: `text == document.text[char_start:char_end]`."""
+    """A slice of a document's canonical text: `text == document.text[char_start:char_end]`.
+
+    `blocks` are the document's blocks that it overlaps; `headings` those of the first, `locator` spans all of them.
+    """
 
     id: str
     document_id: str
@@ -94,11 +97,24 @@ class Chunk:
     headings: tuple[str, ...] = ()
     locator: Locator = Locator()
     prefix: str = ""
+    blocks: tuple[Block, ...] = ()
 
     @property
     def embedded_text(self) -> str:
         """What the embedder and the sparse encoder see: the heading path, then the slice."""
         return f"{self.prefix}\n{self.text}" if self.prefix else self.text
+
+    def place_of(self, start: int, end: int) -> tuple[tuple[str, ...], Locator]:
+        """Heading path and locator of `text[start:end]`, as narrow as the blocks tell; lines are told exactly."""
+        within = [b for b in self.blocks if b.start < self.char_start + end and b.end > self.char_start + start]
+        if not within:
+            return self.headings, self.locator
+        locator = within[0].locator.to(within[-1].locator)
+        if self.locator.lines is not None:
+            first = self.locator.lines[0]
+            lines = first + self.text.count("\n", 0, start), first + self.text.count("\n", 0, end)
+            locator = replace(locator, lines=lines)
+        return within[0].headings, locator
 
 
 @dataclass(frozen=True, slots=True)

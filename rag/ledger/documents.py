@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, delete, false, func, insert, or_, select, tuple_, update
 
-from rag.documents import AttributeValue, Candidate, Chunk, Locator, SearchHit
+from rag.documents import AttributeValue, Block, BlockKind, Candidate, Chunk, Locator, SearchHit
 from rag.ledger.tables import chunks, documents, generations, refusals
 
 # SQLite allows 32,766 variables in a statement; a batch of rows must stay below that.
@@ -215,6 +215,7 @@ def _chunk_row(store_id: str, chunk: Chunk) -> dict[str, Any]:
         "id": chunk.id, "store_id": store_id, "document_id": chunk.document_id, "generation": chunk.generation,
         "ordinal": chunk.ordinal, "char_start": chunk.char_start, "char_end": chunk.char_end, "prefix": chunk.prefix,
         "headings": list(chunk.headings), "locator": chunk.locator.as_dict(),
+        "blocks": [[b.start, b.end, b.kind, list(b.headings), b.locator.as_dict()] for b in chunk.blocks],
     }  # fmt: skip
 
 
@@ -241,11 +242,16 @@ def _visible(connection: Connection, store_id: str, ids: Sequence[str]) -> dict[
     return found
 
 
+def _block(start: int, end: int, kind: BlockKind, headings: list[str], locator: dict[str, Any]) -> Block:
+    return Block(start, end, kind, tuple(headings), Locator.from_dict(locator))
+
+
 def _hit(store_id: str, row: Mapping[str, Any], candidate: Candidate) -> SearchHit:
     chunk = Chunk(
         id=row["id"], document_id=row["document_id"], generation=row["generation"], ordinal=row["ordinal"],
         text=row["text"], char_start=row["char_start"], char_end=row["char_end"], prefix=row["prefix"],
         headings=tuple(row["headings"]), locator=Locator.from_dict(row["locator"]),
+        blocks=tuple(_block(*fields) for fields in row["blocks"]),
     )  # fmt: skip
     scores = candidate.scores
     score = next(s for s in (scores.rerank, scores.fused, scores.dense, scores.sparse, 0.0) if s is not None)

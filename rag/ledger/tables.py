@@ -80,6 +80,7 @@ chunks = Table(
     Column("prefix", Text, nullable=False),
     Column("headings", JSON, nullable=False),
     Column("locator", JSON, nullable=False),
+    Column("blocks", JSON, nullable=False),
     UniqueConstraint("document_id", "generation", "ordinal"),
     Index(None, "store_id"),
 )

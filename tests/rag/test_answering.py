@@ -13,6 +13,7 @@ from ingest.pipeline import Ingestor
 from rag.answering import Answerer
 from rag.assembly import Engine
 from rag.conversation import Message
+from rag.documents import Locator
 from rag.errors import InvalidInputError, StoreNotFoundError, UpstreamRejectedError, UpstreamUnavailableError
 from rag.events import AnswerCompleted, AnswerFailed, CitationAdded, Event, SourcesFound, TextDelta
 from rag.protocols import Sampling
@@ -62,7 +63,8 @@ def test_each_sentence_is_cited_where_it_stands(engine: Engine, tmp_path: Path) 
     assert HANDBOOK[citation.char_start : citation.char_end] == citation.quote
     assert (citation.verdict, citation.support) == ("quoted", 1.0)
     assert citation.uri == (tmp_path / "docs" / "handbook.md").as_uri()
-    assert citation.headings == ("Handbook",)
+    assert citation.headings == ("Handbook", "Leave")
+    assert citation.locator == Locator(lines=(5, 5))
     assert done.citations == (citation,)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from rag.documents import Candidate, Chunk, Locator, Scores, chunk_id, document_id
+from rag.documents import Block, Candidate, Chunk, Locator, Scores, chunk_id, document_id
 from rag.errors import (
     ConfigurationError,
     FingerprintMismatchError,
@@ -44,6 +44,7 @@ def indexed(store: Store, uri: str, text: str, generation: str) -> Indexed:
     chunk = Chunk(
         id=chunk_id(identity, generation, 0), document_id=identity, generation=generation, ordinal=0, text=text[2:],
         char_start=2, char_end=len(text), headings=("A", "B"), locator=Locator(page=3, lines=(1, 4)),
+        blocks=(Block(0, len(text), "paragraph", ("A", "B"), Locator(page=3, lines=(1, 4))),),
     )  # fmt: skip
     record = DocumentRecord(
         id=identity, store_id=store.id, uri=uri, title="Title", media_type="text/plain", attributes={"year": 2026},

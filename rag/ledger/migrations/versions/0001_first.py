@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("prefix", sa.Text(), nullable=False),
         sa.Column("headings", sa.JSON(), nullable=False),
         sa.Column("locator", sa.JSON(), nullable=False),
+        sa.Column("blocks", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_chunks"),
         sa.ForeignKeyConstraint(["store_id"], ["stores.id"], name="fk_chunks_store_id"),
         sa.UniqueConstraint("document_id", "generation", "ordinal", name="uq_chunks_document_id_generation_ordinal"),
