@@ -80,9 +80,7 @@ class Ingestor:
             raise _nothing_found(paths)
         owner = await self._engine.open_store(store)
         async with ingest_lock(self._engine.settings.data_dir, owner.id, on_wait):
-            run = _Run(
-                self._engine, owner, [root_uri(path) for path in paths], len(files), self._checkpoint, on_progress
-            )
+            run = _Run(self._engine, owner, paths, len(files), self._checkpoint, on_progress)
             await run.all(files)
         run.summary.seconds = time.monotonic() - started
         return run.summary
@@ -92,13 +90,14 @@ class _Run:
     """The state of one run."""
 
     def __init__(
-        self, engine: Engine, store: Store, roots: list[str], found: int, checkpoint: Checkpoint,
+        self, engine: Engine, store: Store, paths: Sequence[Path], found: int, checkpoint: Checkpoint,
         on_progress: OnProgress,
     ) -> None:  # fmt: skip
         self.summary = IngestSummary(store=store.name, found=found)
         self._engine = engine
         self._store = store
-        self._roots = roots
+        self._paths = paths
+        self._roots = [root_uri(path) for path in paths]
         self._on_progress = on_progress
         self._refusals: list[Refusal] = []
         self._kept: set[str] = set()
@@ -109,6 +108,8 @@ class _Run:
     async def all(self, files: Sequence[SourceFile | Refused]) -> None:
         await self._writer.sweep()
         self._known = await in_thread(self._engine.documents.under, self._store.id, self._roots)
+        if not files and not self._known:
+            raise _nothing_found(self._paths)
         todo: asyncio.Queue[SourceFile] = asyncio.Queue()
         for file in files:
             if isinstance(file, Refused):

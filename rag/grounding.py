@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import snowballstemmer
-
 from rag.citations import Citation, Verdict
 from rag.documents import SearchHit
 from rag.sentences import split_sentences
+from rag.stemming import Stemmer
 
 SUPPORTED = 0.8
 WEAK = 0.5
@@ -30,7 +29,7 @@ _FUNCTION_WORDS = frozenset(
     "may me my no not of on or our shall she should so than that the their them then there these they this those to "
     "us was we were what when which who will with would you your".split()
 )
-_stemmer = snowballstemmer.stemmer("english")
+_stemmer = Stemmer("english")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class Grounder:
 
 def _stems(text: str) -> frozenset[str]:
     words = {word.casefold() for word in _WORD.findall(_MARKUP.sub(" ", text))} - _FUNCTION_WORDS
-    return frozenset(_stemmer.stemWords(sorted(words)))
+    return frozenset(_stemmer.stem(word) for word in words)
 
 
 def _numbers(text: str) -> frozenset[str]:

@@ -157,7 +157,7 @@ def test_status_and_stores(examples: tuple[Path, dict[str, Any]]) -> None:
         (["search", "  "], {}, 2, "empty"),
         (["serve", "--host", "0.0.0.0"], {}, 2, "QUOTH_SERVER__API_KEY"),
         (["search", "x", "--data", "file/data"], {}, 2, "cannot be made"),
-        (["search"], {}, 2, "QUESTION"),
+        (["search"], {}, 2, "question"),
     ],
 )
 def test_bad_input_gets_a_message_and_a_code(

@@ -168,3 +168,17 @@ def test_a_folder_that_cannot_be_read_at_present_is_not_taken_for_gone(engine: E
     finally:
         (docs / "deep").chmod(0o700)
     assert (summary.removed, summary.failed["unreadable"], summary.chunks) == (0, 1, 3)
+
+
+def test_an_empty_folder_is_said_and_emptying_one_removes_its_documents(engine: Engine, docs: Path) -> None:
+    empty = docs.parent / "empty"
+    empty.mkdir()
+    with pytest.raises(InvalidInputError, match="no files"):
+        ingest(engine, empty)
+    assert engine.stores.names() == []
+    ingest(engine, docs)
+    with pytest.raises(InvalidInputError, match="no files"):
+        ingest(engine, empty)
+    for path in docs.rglob("*.*"):
+        path.unlink()
+    assert (ingest(engine, docs).removed, engine.documents.count_chunks(engine.stores.get("default").id)) == (3, 0)
