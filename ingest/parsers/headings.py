@@ -6,7 +6,7 @@ import re
 
 _SPACE = re.compile(r"\s+")
 _LINK = re.compile(r"!?\[([^\]\[]{0,500})\](?:\([^()\s]{0,2000}(?: [^()]{0,500})?\)|\[[^\]]{0,200}\])")
-_ANCHOR = re.compile(r"\s*\{[#.][^{}]{0,200}\}\s*$")
+_ANCHOR = re.compile(r"\s*\{\s*[#.][^{}]{0,200}\}\s*$")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>")
 _EMPHASIS = re.compile(r"(\*\*|__|\*|`+|~~)(?=\S)(.{1,500}?)(?<=\S)\1")
 MAX_HEADING_CHARACTERS = 200
