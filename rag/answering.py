@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,11 @@ from rag.sentences import SentenceSplitter
 from rag.settings import ChatSettings
 
 logger = logging.getLogger(__name__)
+
+# A sign that may end a sentence, or a line's end, and less than a whole word behind it: the splitter decides when it
+# has seen that word.
+_OPEN_END = re.compile(r"(?<=[.!?…:'\")\]”’*_])\s+\S*$|\s*\n\s*\S*$")
+LONGEST_OPEN_END = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +165,19 @@ class _Draft:
         events: list[Event] = []
         for span in self._splitter.feed(delta.text):
             events += self._cite(span)
-        # White space waits for what follows it, so that a sentence's citation comes right behind its last character.
-        return events + self._say(len(self.text.rstrip()))
+        return events + self._say(self._settled())
 
     def finish(self) -> list[Event]:
         events: list[Event] = []
         for span in self._splitter.finish():
             events += self._cite(span)
         return events + self._say(len(self.text))
+
+    def _settled(self) -> int:
+        """The end of what may be passed on: where a sentence may have ended, its citation goes before the next word."""
+        begin = max(self._said, len(self.text) - LONGEST_OPEN_END)
+        open_end = _OPEN_END.search(self.text, begin)
+        return open_end.start() if open_end else len(self.text.rstrip())
 
     def _cite(self, span: tuple[int, int]) -> list[Event]:
         events = self._say(span[1])

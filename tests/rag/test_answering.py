@@ -88,6 +88,12 @@ def test_pieces_of_the_stream_do_not_change_the_answer(
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == done.text == said
     assert [said[c.answer_start : c.answer_end] for c in done.citations] == [c.quote for c in done.citations]
     assert len(done.citations) == 3
+    shown = ""
+    for event in events:
+        if isinstance(event, TextDelta):
+            shown += event.text
+        elif isinstance(event, CitationAdded):
+            assert len(shown) == event.citation.answer_end, "a citation comes right behind its sentence"
 
 
 def test_changed_figures_and_inventions_are_not_cited(engine: Engine) -> None:
