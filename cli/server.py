@@ -6,7 +6,7 @@ import ipaddress
 import json
 import shlex
 import socket
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,28 +30,32 @@ def serve(
 async def _serve(settings: Settings, host: str | None, port: int | None, question: str) -> None:
     import uvicorn
 
-    from api.app import create_app
-    from rag.assembly import open_answerer, open_engine
+    from api.app import create_app, open_live
 
     address = host or settings.server.host
     _require_key_beyond_loopback(address, settings)
     listener = _listen(address, settings.server.port if port is None else port)
-    # Opened once here, so that what is missing is said as an error of this command and not as a failed start-up.
-    async with open_engine(settings) as engine, open_answerer(engine):
-        summaries = [engine.stores.summary(engine.stores.get(name)) for name in engine.stores.names()]
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings), log_level="warning", access_log=False, server_header=False,
-            timeout_graceful_shutdown=int(settings.server.shutdown_seconds),
-        )
-    )  # fmt: skip
-    for summary in summaries:
-        typer.echo(f"Store {summary.name!r}: {summary.documents} documents, {summary.chunks} chunks, {summary.model}")
-    if not summaries:
-        typer.echo("There is no store yet: quoth ingest PATH makes one.")
-    _print_curl(listener, settings, summaries[0].name if summaries else settings.store, question)
-    with suppress(KeyboardInterrupt):
-        await server.serve(sockets=[listener])
+    # Opened here and handed over, so that what is missing is an error of this command and not a failed start-up.
+    async with open_live(settings) as live:
+        stores = live.engine.stores
+        summaries = [stores.summary(stores.get(name)) for name in stores.names()]
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(settings, lambda _: nullcontext(live)), log_level="warning", access_log=False,
+                server_header=False, timeout_graceful_shutdown=int(settings.server.shutdown_seconds),
+            )
+        )  # fmt: skip
+        for summary in summaries:
+            typer.echo(
+                f"Store {summary.name!r}: {summary.documents} documents, {summary.chunks} chunks, {summary.model}"
+            )
+        if not summaries:
+            typer.echo("There is no store yet: quoth ingest PATH makes one.")
+        names = [summary.name for summary in summaries]
+        tried = settings.store if settings.store in names or not names else names[0]
+        _print_curl(listener, settings, tried, question)
+        with suppress(KeyboardInterrupt):
+            await server.serve(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
