@@ -20,7 +20,10 @@ AttributeValue = str | int | float | bool
 
 @dataclass(frozen=True, slots=True)
 class Locator:
-    """Where people look a passage up; every field counts from 1, and ranges include both ends."""
+    """Where people look a passage up; every number counts from 1, and ranges include both ends.
+
+    `entry` is a path inside an archive, or the name of a mail's attachment. Each line of a block with `rows` is a row.
+    """
 
     page: int | None = None
     page_end: int | None = None
@@ -30,6 +33,7 @@ class Locator:
     rows: tuple[int, int] | None = None
     cell: int | None = None
     lines: tuple[int, int] | None = None
+    entry: str | None = None
 
     def to(self, last: Locator) -> Locator:
         """The locator of a span that begins here and ends at `last`."""

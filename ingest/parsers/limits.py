@@ -13,15 +13,35 @@ if TYPE_CHECKING:  # settings bring pydantic along, which would double the child
 
 @dataclass(frozen=True, slots=True)
 class ParserLimits:
-    """Characters of canonical text, and pages of a paged format."""
+    """How much a parser may make of a file, and what else it may do.
+
+    Attributes:
+        max_characters: of canonical text.
+        max_pages: of a paged format.
+        max_entries: parts of an archive, or of a format that is one inside.
+        max_expanded_bytes: of all parts of such a file together.
+        max_depth: archives and attachments inside of each other.
+        ocr_languages: what tesseract is to read; empty where images are not read.
+    """
 
     max_characters: int
     max_pages: int
+    max_entries: int = 10_000
+    max_expanded_bytes: int = 400_000_000
+    max_depth: int = 2
+    ocr_languages: str = ""
 
     @classmethod
     def of(cls, settings: IngestSettings) -> ParserLimits:
         """The limits among the ingest settings."""
-        return cls(settings.max_document_characters, settings.max_pages)
+        return cls(
+            max_characters=settings.max_document_characters,
+            max_pages=settings.max_pages,
+            max_entries=settings.max_archive_entries,
+            max_expanded_bytes=settings.max_expanded_bytes,
+            max_depth=settings.max_archive_depth,
+            ocr_languages=settings.ocr_languages if settings.ocr == "auto" else "",
+        )
 
     def check_characters(self, count: int) -> None:
         """Raise ParseError `too_long` when a text of `count` characters is too long."""

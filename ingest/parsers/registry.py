@@ -42,7 +42,7 @@ class Format:
 
 FORMATS = (
     Format("ingest.parsers.markdown", "markdown-1", (".md", ".markdown", ".mdx")),
-    Format("ingest.parsers.plain", "plain-1", (".txt", ".text", ".log")),
+    Format("ingest.parsers.plain", "plain-1", (".txt", ".text", ".log", ".vtt", ".srt", ".tex")),
     Format("ingest.parsers.restructured", "restructured-1", (".rst",)),
     Format("ingest.parsers.hypertext", "hypertext-1", (".html", ".htm", ".xhtml")),
     Format("ingest.parsers.pdf", "pdf-1", (".pdf",)),

@@ -21,7 +21,7 @@ def frame(body: bytes) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-def encode_job(name: str, limits: dict[str, int], cpu_seconds: int) -> bytes:
+def encode_job(name: str, limits: dict[str, Any], cpu_seconds: int) -> bytes:
     """What the child is told before it is given the file."""
     return json.dumps({"name": name, "limits": limits, "cpu_seconds": cpu_seconds}).encode()
 
