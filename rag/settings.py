@@ -89,7 +89,7 @@ class IngestSettings(Section):
     max_file_bytes: int = Field(100_000_000, ge=1)
     max_document_characters: int = Field(20_000_000, ge=1)
     max_pages: int = Field(5_000, ge=1)
-    max_archive_entries: int = Field(10_000, ge=1, description="parts of a ZIP archive, or of a file that is one inside")
+    max_archive_entries: int = Field(10_000, ge=1, description="parts of a ZIP archive or of an Office file")
     max_expanded_bytes: int = Field(400_000_000, ge=1, description="of such a file, all parts together")
     max_archive_depth: int = Field(2, ge=1, description="archives and attachments inside of each other")
     read_archives: bool = Field(False, description="read the files in ZIP archives")
