@@ -147,6 +147,10 @@ class ChunkStore(Protocol):
         """(chunk id, document id, generation) of points in ascending order of chunk id, those behind `after`."""
         ...
 
+    async def dense_vectors(self, store_id: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The dense vectors, of length 1, of those of these points that there are, by chunk id."""
+        ...
+
     async def close(self) -> None:
         """Let go of the engine; what was flushed stays."""
         ...

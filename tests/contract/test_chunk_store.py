@@ -522,3 +522,35 @@ def test_any_filter_means_the_same_everywhere_and_never_crosses_stores(run: Run,
             assert found <= set(CORPUS)
 
     run(use)
+
+
+def test_points_are_named_by_their_chunk_id(run: Run) -> None:
+    async def use(store: ChunkStore) -> None:
+        await store.upsert("s", [point(n) for n in range(1, 9)])
+        await store.upsert("other", [point(9)])
+        some = In("chunk_id", (chunk(2), chunk(3), chunk(9)))
+        assert await everything(store, "s", some) == {2, 3}
+        assert await everything(store, "s", Not(some)) == {1, 4, 5, 6, 7, 8}
+        assert await everything(store, "s", Eq("chunk_id", chunk(7))) == {7}
+        assert await everything(store, "s", In("chunk_id", ())) == set()
+        with pytest.raises(InvalidInputError):
+            await store.count("s", Exists("chunk_id"))
+        await store.delete("s", some)
+        assert await everything(store, "s") == {1, 4, 5, 6, 7, 8}
+        assert await everything(store, "other") == {9}
+
+    run(use)
+
+
+def test_dense_vectors_come_back_as_directions(run: Run) -> None:
+    async def use(store: ChunkStore) -> None:
+        await store.upsert("s", [point(n) for n in range(1, 600)])
+        await store.upsert("other", [point(700)])
+        assert await store.dense_vectors("s", []) == {}
+        found = await store.dense_vectors("s", [chunk(n) for n in range(1, 701)])
+        assert found.keys() == {chunk(n) for n in range(1, 600)}
+        for n in (1, 300, 599):
+            direction = vector(n) / np.linalg.norm(vector(n))
+            np.testing.assert_allclose(found[chunk(n)], direction, atol=1e-6)
+
+    run(use)

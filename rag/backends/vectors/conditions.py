@@ -4,6 +4,7 @@ A condition is a tree of tuples, fit for the wire, in which nothing is left to i
 
     ("match", path, value)      the value, a string or an integer
     ("any", path, values)       one of the values, all strings or all integers, at least one
+    ("ids", chunk_ids)          the point is one of these, at least one
     ("range", path, low, high)  a number between the bounds, both included; None leaves a side open
     ("exists", path)
     ("all", conditions)         at least one condition, as in "some": an empty list of conditions means "everything"
@@ -34,7 +35,9 @@ ATTRIBUTES = "attributes"
 MAX_DEPTH = 20  # gRPC refuses messages nested deeper than 100, and a level takes up to four
 MAX_INTEGER = 2**63
 
-_RECORD_KEYS = {"document_id": DOCUMENT, "generation": GENERATION}
+CHUNK = "chunk"  # not in any payload: a point's own id
+
+_RECORD_KEYS = {"document_id": DOCUMENT, "generation": GENERATION, "chunk_id": CHUNK}
 
 
 def scope(store_id: str, where: Filter | None) -> Condition | None:
@@ -54,7 +57,7 @@ def scope(store_id: str, where: Filter | None) -> Condition | None:
 
 
 def path_of(key: str) -> str:
-    """The payload path of a filter's key: `document_id` and `generation` are the record's, others are attributes.
+    """The payload path of a filter's key: `document_id`, `generation` and `chunk_id` are the record's own.
 
     Raises:
         InvalidInputError: the key is empty, or holds what the engines' paths cannot express.
@@ -116,6 +119,8 @@ def _plain(where: Filter, depth: int) -> Condition | bool:  # noqa: PLR0911 (one
             return _equal(path_of(key), encode_value(key, value))
         case In(key, values):
             return _one_of(path_of(key), [encode_value(key, value) for value in values])
+        case Range("chunk_id") | Exists("chunk_id"):
+            raise InvalidInputError("A chunk's id can be compared with Eq and In only.")
         case Range(key, minimum, maximum):
             return ("range", path_of(key), _bound(key, minimum), _bound(key, maximum))
         case Exists(key):
@@ -131,12 +136,16 @@ def _plain(where: Filter, depth: int) -> Condition | bool:  # noqa: PLR0911 (one
 
 
 def _equal(path: str, value: str | int | float) -> Condition:
+    if path == CHUNK:
+        return ("ids", (str(value),))
     return ("range", path, value, value) if isinstance(value, float) else ("match", path, value)
 
 
 def _one_of(path: str, values: Iterable[str | int | float]) -> Condition | bool:
     """The engines take lists of one type only, and none of floats."""
     chosen = list(dict.fromkeys(values))
+    if path == CHUNK:
+        return ("ids", tuple(map(str, chosen))) if chosen else False
     strings = tuple(value for value in chosen if isinstance(value, str))
     integers = tuple(value for value in chosen if isinstance(value, int))
     parts: list[Condition] = [("any", path, group) for group in (strings, integers) if group]
@@ -178,6 +187,8 @@ def matches(condition: Condition, values: Callable[[str], str | int | float | No
             return bool(values(path) == value)
         case ["any", path, choices]:
             return values(path) in choices
+        case ["ids", choices]:
+            return values(CHUNK) in choices
         case ["range", path, low, high]:
             number = values(path)
             if number is None or isinstance(number, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from array import array
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +13,14 @@ import qdrant_edge as edge
 from rag.backends.vectors.ranking import cut, first_ask, next_ask
 
 # The engine builds an HNSW graph in the optimizer only, which then runs for minutes and stops all else. With this
-# threshold (in KB) the optimizer only drops deleted points, at about 20,000 kept ones a second, and search is exact.
+# threshold (in KB) the optimizer only drops deleted points, at tens of thousands of kept ones a second, and search is
+# exact.
 NO_INDEX = 1_000_000_000
+
+# A log file of the engine is dropped once a flush finds it full and applied; this much pushes out what was before it.
+LOG_FILE_BYTES = 32 << 20
+FILLER_BYTES = 4 << 20
+DELETED = "deleted-points"  # a file beside the shard's own, while what was deleted may still be read from its files
 
 Identity = tuple[str, str, str]
 Row = tuple[str, str, str, float]
@@ -42,6 +49,8 @@ class Shard:
         self._shard = edge.EdgeShard.load(str(path), config)
         self.dimension = dimension
         self.dirty_since: float | None = None
+        self._deleted = path / DELETED
+        self.deleted_since = time.monotonic() if self._deleted.exists() else None
 
     def upsert(
         self,
@@ -116,6 +125,9 @@ class Shard:
     def delete(self, condition: list[Any]) -> None:
         """Delete the points that match."""
         self._soil()
+        if self.deleted_since is None:
+            self._deleted.touch()
+            self.deleted_since = time.monotonic()
         self._shard.update(edge.UpdateOperation.delete_points_by_filter(_filter(condition)))
 
     def identities(self, condition: list[Any], after: str | None, limit: int) -> list[Identity]:
@@ -130,6 +142,12 @@ class Shard:
         found = [(str(each.id), *_document(each.payload)) for each in records]
         return [each for each in found if each[0] != after][:limit]
 
+    def vectors(self, condition: list[Any], limit: int) -> list[tuple[str, bytes]]:
+        """The dense vectors, float32, of at most `limit` points that match."""
+        request = edge.ScrollRequest(limit=limit, filter=_filter(condition), with_payload=False, with_vector=["dense"])
+        records, _ = self._shard.scroll(request)
+        return [(str(each.id), array("f", cast("Any", each.vector)["dense"]).tobytes()) for each in records]
+
     def flush(self) -> None:
         """Return once all that was written is on disk."""
         self._shard.flush()
@@ -139,9 +157,22 @@ class Shard:
         if self.dirty_since is None:
             self.dirty_since = time.monotonic()
 
-    def vacuum(self) -> None:
-        """Drop deleted points from the files once they are a fifth of all; takes as long as the kept ones are many."""
+    def purge(self) -> None:
+        """Drop deleted points from the files, if there are any; takes as long as the kept ones are many.
+
+        They lie in the segments, which the optimizer writes anew, and in the log, out of which filler pushes them.
+        """
+        if self.deleted_since is None:
+            return
+        self.flush()
         self._shard.optimize()
+        for number in range(LOG_FILE_BYTES // FILLER_BYTES + 1):
+            nobody = edge.MatchValue(str(number).ljust(FILLER_BYTES, "."))
+            nothing = edge.Filter(must=[edge.FieldCondition("store", match=nobody)])
+            self._shard.update(edge.UpdateOperation.delete_points_by_filter(nothing))
+        self.flush()
+        self._deleted.unlink(missing_ok=True)
+        self.deleted_since = None
 
     def close(self) -> None:
         """Flush and let go of the folder."""
@@ -164,7 +195,11 @@ def _config(dimension: int) -> Any:
         vectors={"dense": edge.EdgeVectorParams(dimension, edge.Distance.Cosine)},
         sparse_vectors={"sparse": edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
         optimizers=edge.EdgeOptimizersConfig(
-            indexing_threshold=NO_INDEX, max_segment_size=NO_INDEX, default_segment_number=1
+            indexing_threshold=NO_INDEX,
+            max_segment_size=NO_INDEX,
+            default_segment_number=1,
+            deleted_threshold=0,
+            vacuum_min_vector_number=0,
         ),
     )
 
@@ -176,6 +211,8 @@ def _filter(condition: list[Any]) -> Any:  # noqa: PLR0911 (one for each kind)
             return edge.Filter(must=[edge.FieldCondition(path, match=edge.MatchValue(value))])
         case ["any", path, values]:
             return edge.Filter(must=[edge.FieldCondition(path, match=edge.MatchAny(values))])
+        case ["ids", [_, *_] as ids]:
+            return edge.Filter(must=[edge.HasIdCondition(set(ids))])
         case ["range", path, low, high]:
             return edge.Filter(must=[edge.FieldCondition(path, range=edge.RangeFloat(gte=low, lte=high))])
         case ["exists", path]:

@@ -26,7 +26,8 @@ from rag.backends.vectors.edge_process import START_SECONDS, Workplace, acquire
 from rag.backends.vectors.edge_shard import Shard
 
 FLUSH_SECONDS = 3.0
-OPERATIONS = frozenset({"upsert", "search", "count", "delete", "identities", "flush"})
+PURGE_SECONDS = 20.0  # what was deleted is gone from the files within a minute, and many deletions cost one purge
+OPERATIONS = frozenset({"upsert", "search", "count", "delete", "identities", "vectors", "flush"})
 
 
 class Worker:
@@ -50,12 +51,12 @@ class Worker:
             while True:
                 ready = [key.fileobj for key, _ in selector.select(timeout=self._patience())]
                 if self._woken in ready:
-                    return self._finish("asked to end", vacuum=False)
+                    return self._finish("asked to end", purge=False)
                 if listener in ready:
                     self._welcome(listener.accept()[0])
-                self._flush_dirty()
+                self._tidy()
                 if not self._clients and time.monotonic() - self._last_seen >= self._idle_seconds:
-                    return self._finish("idle", vacuum=True)
+                    return self._finish("idle", purge=True)
 
     def stop(self) -> None:
         """Make `run` return; fit for a signal handler."""
@@ -65,21 +66,24 @@ class Worker:
         idle_left = self._last_seen + self._idle_seconds - time.monotonic()
         return min(FLUSH_SECONDS, self._idle_seconds) if self._clients else max(0.0, min(FLUSH_SECONDS, idle_left))
 
-    def _flush_dirty(self) -> None:
+    def _tidy(self) -> None:
+        """Flush what waits for it, and drop from the files what was deleted."""
         with self._engine:
             for shard in self._shards.values():
-                if shard.dirty_since is not None and time.monotonic() - shard.dirty_since >= FLUSH_SECONDS:
-                    try:
+                try:
+                    if _is_due(shard.dirty_since, FLUSH_SECONDS):
                         shard.flush()
-                    except Exception as error:
-                        log(f"a flush failed, and is tried again: {error!r}")
+                    if _is_due(shard.deleted_since, PURGE_SECONDS):
+                        shard.purge()
+                except Exception as error:
+                    log(f"tidying failed, and is tried again: {error!r}")
 
-    def _finish(self, reason: str, *, vacuum: bool) -> str:
+    def _finish(self, reason: str, *, purge: bool) -> str:
         """Close the collections and keep the engine's lock, so that no later request reaches them."""
         self._engine.acquire()
         for shard in self._shards.values():
-            if vacuum:
-                shard.vacuum()
+            if purge:
+                shard.purge()
             shard.close()
         return reason
 
@@ -132,6 +136,10 @@ class Worker:
             self._shards[collection] = Shard(self._place.folder / collection, dimension)
         elif shard.dimension != dimension:
             raise ValueError(f"its vectors have {shard.dimension} dimensions")
+
+
+def _is_due(since: float | None, seconds: float) -> bool:
+    return since is not None and time.monotonic() - since >= seconds
 
 
 def _name_of(request: Any) -> str:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag.backends.vectors import payload
-from rag.backends.vectors.conditions import ATTRIBUTES, Condition, matches, scope
+from rag.backends.vectors.conditions import ATTRIBUTES, CHUNK, Condition, matches, scope
 from rag.backends.vectors.ranking import cut
 from rag.documents import Point, SparseVector
 from rag.errors import StorageError
-from rag.filters import Filter
+from rag.filters import Filter, In
 from rag.protocols import CandidateLists
 
 if TYPE_CHECKING:
@@ -89,6 +89,12 @@ class MemoryChunkStore:
         rows = sorted(_identity(each) for each in self._matching(scope(store_id, None)))
         return [row for row in rows if row[0] > last][:limit]
 
+    async def dense_vectors(self, store_id: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The dense vectors of these points. See ChunkStore."""
+        self._check_open()
+        found = self._matching(scope(store_id, In("chunk_id", tuple(chunk_ids))))
+        return {each.point.chunk_id: each.direction for each in found}
+
     async def close(self) -> None:
         """Forget everything. See ChunkStore."""
         self._closed = True
@@ -120,7 +126,8 @@ def _stored(store_id: str, point: Point) -> _Stored:
     fields: dict[str, Any] = payload.payload_of(store_id, point)
     attributes = fields.pop(ATTRIBUTES)
     # a key that names a field of the record too is shadowed in filters, so its path is built as the engines build it
-    values = {**{f'{ATTRIBUTES}."{key}"': value for key, value in attributes.items()}, **fields}
+    values: dict[str, Any] = {**{f'{ATTRIBUTES}."{key}"': value for key, value in attributes.items()}, **fields}
+    values[CHUNK] = point.chunk_id
     norm = float(np.linalg.norm(point.dense)) or 1.0
     weights = dict(zip(point.sparse.indices, point.sparse.values, strict=True))
     return _Stored(point, (point.dense / norm).astype(np.float32), weights, values)

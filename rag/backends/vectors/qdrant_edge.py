@@ -23,7 +23,7 @@ from rag.backends.vectors.edge_process import START_SECONDS, Workplace, start, s
 from rag.concurrency import in_thread
 from rag.documents import Point, SparseVector
 from rag.errors import InvalidInputError, StorageError, StorageUnavailableError
-from rag.filters import Filter
+from rag.filters import Filter, In
 from rag.protocols import CandidateLists
 
 if TYPE_CHECKING:
@@ -125,6 +125,16 @@ class EdgeChunkStore:
             if len(page) < wanted:
                 break
             last = found[-1][0]
+        return found
+
+    async def dense_vectors(self, store_id: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The dense vectors of these points. See ChunkStore."""
+        found: dict[str, NDArray[np.float32]] = {}
+        for begin in range(0, len(chunk_ids), UPSERT_POINTS):
+            some = chunk_ids[begin : begin + UPSERT_POINTS]
+            condition = scope(store_id, In("chunk_id", tuple(some)))
+            for chunk, raw in await self._call("vectors", condition, len(some)):
+                found[chunk] = np.frombuffer(raw, np.float32)
         return found
 
     async def close(self) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc  # type: ignore[import-untyped]
+import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
@@ -21,12 +22,11 @@ from rag.backends.vectors.conditions import Condition, scope
 from rag.backends.vectors.ranking import Row, cut, first_ask, next_ask
 from rag.documents import Point, SparseVector
 from rag.errors import StorageError, StorageUnavailableError
-from rag.filters import Filter
+from rag.filters import Filter, In
 from rag.protocols import CandidateLists
 from rag.settings import QdrantSettings
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -148,6 +148,24 @@ class ServerChunkStore:
             if len(page) < wanted:
                 break
             last = page[-1][0]
+        return found
+
+    async def dense_vectors(self, store_id: str, chunk_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The dense vectors of these points. See ChunkStore."""
+        found: dict[str, NDArray[np.float32]] = {}
+        for begin in range(0, len(chunk_ids), UPSERT_POINTS):
+            some = tuple(chunk_ids[begin : begin + UPSERT_POINTS])
+            condition = scope(store_id, In("chunk_id", some))
+            assert condition is not None, "there is an id at least"  # noqa: S101
+            where = _filter(condition)
+            records, _ = await self._ask(
+                lambda where=where, some=some: self._client.scroll(  # type: ignore[misc]
+                    self._collection, where, limit=len(some), with_payload=False, with_vectors=[payload.DENSE]
+                )
+            )
+            for each in records:
+                vectors = cast("dict[str, Any]", each.vector)
+                found[str(each.id)] = np.asarray(vectors[payload.DENSE], np.float32)
         return found
 
     async def close(self) -> None:
@@ -303,6 +321,8 @@ def _filter(condition: Condition) -> models.Filter:  # noqa: PLR0911 (one for ea
             return models.Filter(must=[models.FieldCondition(key=path, match=models.MatchValue(value=value))])
         case ["any", path, values]:
             return models.Filter(must=[models.FieldCondition(key=path, match=models.MatchAny(any=list(values)))])
+        case ["ids", [_, *_] as ids]:
+            return models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
         case ["range", path, None, None]:
             lowest = -1.7976931348623157e308
             return models.Filter(must=[models.FieldCondition(key=path, range=models.Range(gte=lowest))])

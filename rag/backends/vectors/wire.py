@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import ormsgpack
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_FRAME_BYTES = 64 << 20
 
 Outcome = Literal["done", "failed"]
