@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,12 +36,19 @@ class Locator:
     entry: str | None = None
 
     def to(self, last: Locator) -> Locator:
-        """The locator of a span that begins here and ends at `last`."""
+        """The locator of a span that begins here and ends at `last`.
+
+        Ranges grow only within one thing: rows of another sheet, or lines of another entry, cell or slide, stay out,
+        and so do pages of another entry.
+        """
+        if (self.entry, self.sheet) != (last.entry, last.sheet):
+            return replace(self, page_end=self.page_end or self.page)
+        is_same = (self.slide, self.cell) == (last.slide, last.cell)
         return replace(
             self,
-            page_end=last.page_end or last.page,
-            rows=_join(self.rows, last.rows),
-            lines=_join(self.lines, last.lines),
+            page_end=last.page_end or last.page or self.page_end or self.page,
+            rows=_join(self.rows, last.rows) if is_same else self.rows,
+            lines=_join(self.lines, last.lines) if is_same else self.lines,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,8 +65,8 @@ class Locator:
 
 def _join(first: tuple[int, int] | None, last: tuple[int, int] | None) -> tuple[int, int] | None:
     if first is None or last is None:
-        return first
-    return first[0], last[1]
+        return first or last
+    return first[0], max(first[1], last[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +116,54 @@ class Chunk:
         return f"{self.prefix}\n{self.text}" if self.prefix else self.text
 
     def place_of(self, start: int, end: int) -> tuple[tuple[str, ...], Locator]:
-        """Heading path and locator of `text[start:end]`, as narrow as the blocks tell; lines are told exactly."""
-        within = [b for b in self.blocks if b.start < self.char_start + end and b.end > self.char_start + start]
+        """Heading path and locator of `text[start:end]`, as narrow as the blocks tell; lines and rows are exact."""
+        begin, behind = self.char_start + start, self.char_start + end
+        within = [b for b in self.blocks if b.start < behind and b.end > begin]
         if not within:
             return self.headings, self.locator
-        locator = within[0].locator.to(within[-1].locator)
-        if self.locator.lines is not None:
-            first = self.locator.lines[0]
-            lines = first + self.text.count("\n", 0, start), first + self.text.count("\n", 0, end)
-            locator = replace(locator, lines=lines)
-        return within[0].headings, locator
+        return within[0].headings, locate(within, self.text, self.char_start, (begin, behind), self.locator)
+
+
+def locate(blocks: Sequence[Block], text: str, offset: int, span: tuple[int, int], begun: Locator) -> Locator:
+    """The locator of a span of a document.
+
+    Args:
+        blocks: those that the span overlaps, in order.
+        text: a slice of the document's canonical text that holds the span.
+        offset: where the slice begins.
+        span: begin and end in the document.
+        begun: the locator at `offset`, for the block that began before it: its lines and rows count from there.
+    """
+    first = _narrowed(blocks[0], text, offset, span, begun)
+    if len(blocks) == 1:
+        return first.to(first)
+    inner = (block.locator for block in blocks[1:-1] if block.locator.rows)  # they may lack on a table's heading
+    locator = first
+    for following in (*inner, _narrowed(blocks[-1], text, offset, span, begun)):
+        locator = locator.to(following)
+    return locator
+
+
+def _narrowed(block: Block, text: str, offset: int, span: tuple[int, int], begun: Locator) -> Locator:
+    """The locator of the part of a block that lies in `span`: each of its lines is one line, or one row."""
+    whole = block.locator
+    begin, end = max(span[0], block.start), min(span[1], block.end)
+    if (whole.lines is None and whole.rows is None) or (begin, end) == (block.start, block.end):
+        return whole
+    counted_from, base = (block.start, whole) if block.start >= offset else (offset, begun)
+    above = line_breaks(text, counted_from - offset, begin - offset)
+    below = above + line_breaks(text, begin - offset, end - offset)
+    lines = (base.lines[0] + above, base.lines[0] + below) if whole.lines and base.lines else None
+    rows = (base.rows[0] + above, base.rows[0] + below) if whole.rows and base.rows else None
+    return replace(whole, lines=lines, rows=rows)
+
+
+def line_breaks(text: str, start: int, end: int) -> int:
+    """How many line ends `text[start:end]` holds: CR LF, LF and CR, each as one."""
+    line_feeds = text.count("\n", start, end)
+    if text.find("\r", start, end) < 0:
+        return line_feeds
+    return line_feeds + text.count("\r", start, end) - text.count("\r\n", start, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +231,11 @@ def document_id(store: str, uri: str) -> str:
 def generation_of(source_sha256: str, recipe: str) -> str:
     """Name one version of a document: the source's bytes and the recipe (parser, chunking) that reads them."""
     return hashlib.sha256(f"{source_sha256}\0{recipe}".encode()).hexdigest()[:32]
+
+
+def text_key(embedded_text: str) -> str:
+    """Names what an embedder sees, so that the same text is embedded once."""
+    return hashlib.sha256(embedded_text.encode()).hexdigest()[:32]
 
 
 def chunk_id(document: str, generation: str, ordinal: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import PurePath
@@ -19,7 +20,10 @@ class Parser(Protocol):
     """One format's parser."""
 
     def __call__(self, data: bytes, name: str, limits: ParserLimits) -> Document:
-        """Turn a file into a document; `name` is its title for want of a better one. Raises ParseError."""
+        """Turn a file into a document; `name` is its title for want of a better one. Raises ParseError.
+
+        The name comes without its suffix unless the format `keeps_suffix`.
+        """
         ...
 
 
@@ -34,6 +38,9 @@ class Format:
     module: str
     recipe: str
     suffixes: tuple[str, ...]
+    keeps_suffix: bool = False  # code is known as `retrieval.py`, and the suffix tells its language
+    recognises: bool = False  # it may run tesseract: its files may take longer, and depend on tesseract's languages
+    holds_files: bool = False  # it reads files by other formats' parsers, and so by their recipes
 
     def parser(self) -> Parser:
         """Import the parser."""
@@ -45,23 +52,88 @@ FORMATS = (
     Format("ingest.parsers.plain", "plain-1", (".txt", ".text", ".log", ".vtt", ".srt", ".tex")),
     Format("ingest.parsers.restructured", "restructured-1", (".rst",)),
     Format("ingest.parsers.hypertext", "hypertext-1", (".html", ".htm", ".xhtml")),
-    Format("ingest.parsers.pdf", "pdf-1", (".pdf",)),
+    Format("ingest.parsers.pdf", "pdf-2", (".pdf",), recognises=True),
     Format("ingest.parsers.docx", "docx-1", (".docx",)),
+    Format(
+        "ingest.parsers.source_code",
+        "source-code-1",
+        (
+            ".py",
+            ".pyi",
+            ".js",
+            ".mjs",
+            ".cjs",
+            ".jsx",
+            ".ts",
+            ".mts",
+            ".cts",
+            ".tsx",
+            ".java",
+            ".kt",
+            ".kts",
+            ".scala",
+            ".swift",
+            ".c",
+            ".h",
+            ".cc",
+            ".cpp",
+            ".cxx",
+            ".hpp",
+            ".hh",
+            ".cs",
+            ".go",
+            ".rs",
+            ".rb",
+            ".php",
+            ".sh",
+            ".bash",
+            ".sql",
+            ".r",
+            ".lua",
+            ".pl",
+            ".pm",
+            ".m",
+            ".jl",
+            ".css",
+            ".scss",
+            ".yaml",
+            ".yml",
+            ".toml",
+            ".ini",
+            ".cfg",
+            ".conf",
+            ".proto",
+            ".graphql",
+            ".tf",
+            ".vue",
+            ".svelte",
+            ".dockerfile",
+            ".makefile",
+        ),
+        keeps_suffix=True,
+    ),
+    Format(
+        "ingest.parsers.images",
+        "images-1",
+        (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"),
+        recognises=True,
+    ),
+    Format("ingest.parsers.archives", "archives-1", (".zip",), recognises=True, holds_files=True),
 )
+ARCHIVE_SUFFIXES = (".zip",)  # read only where people ask for it
 _BY_SUFFIX = {suffix: entry for entry in FORMATS for suffix in entry.suffixes}
 
-# Files that projects traditionally write without a suffix, read as plain text.
-_BARE_NAMES = frozenset(
-    {"readme", "license", "licence", "copying", "notice", "authors", "changelog", "changes", "contributing", "history"}
-)
+# Files that projects traditionally write without a suffix, and the suffix that they are read as.
+_BARE_NAMES = dict.fromkeys(
+    ("readme", "license", "licence", "copying", "notice", "authors", "changelog", "changes", "contributing", "history"),
+    ".txt",
+) | {"dockerfile": ".dockerfile", "containerfile": ".dockerfile", "makefile": ".makefile"}
 
 
 def format_of(name: str) -> Format | None:
     """The format that a file of this name is read as, or None when there is none."""
     path = PurePath(name)
-    if not path.suffix and path.name.lower() in _BARE_NAMES:
-        return _BY_SUFFIX[".txt"]
-    return _BY_SUFFIX.get(path.suffix.lower())
+    return _BY_SUFFIX.get(path.suffix.lower() or _BARE_NAMES.get(path.name.lower(), ""))
 
 
 def supported_suffixes() -> tuple[str, ...]:
@@ -69,9 +141,20 @@ def supported_suffixes() -> tuple[str, ...]:
     return tuple(sorted(_BY_SUFFIX))
 
 
-def recipe_of(name: str) -> str:
-    """The recipe that reads a file of this name. Raises ParseError `unsupported`."""
-    return _format(name).recipe
+def recipe_of(name: str, limits: ParserLimits | None = None) -> str:
+    """The recipe that reads a file of this name; with `limits`, what tesseract is to read is part of it.
+
+    Raises:
+        ParseError: `unsupported`.
+    """
+    found = _format(name)
+    recipe = found.recipe
+    if found.holds_files:
+        inner = "\0".join(entry.recipe for entry in FORMATS)
+        recipe += f";files={hashlib.sha256(inner.encode()).hexdigest()[:8]}"
+    if found.recognises and limits is not None and limits.can_recognise:
+        recipe += f";ocr={limits.ocr_languages}"
+    return recipe
 
 
 def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
@@ -86,21 +169,26 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
         A document whose text has at least one character that shows.
 
     Raises:
-        ParseError: `unsupported`, `wrong_type`, `corrupt`, `encrypted`, `binary`, `no_text`, `needs_ocr`, `too_long`,
-            `too_deep`.
+        ParseError: `unsupported`, `wrong_type`, `corrupt`, `encrypted`, `binary`, `no_text`, `needs_ocr`,
+            `image_without_text`, `too_long`, `too_deep`, `parser_timeout` and `parser_killed` (tesseract).
     """
-    parser = _format(name).parser()
-    document = parser(data, readable_stem(name), limits)
+    found = _format(name)
+    shown = readable_name(PurePath(name).name if found.keeps_suffix else PurePath(name).stem)
+    document = found.parser()(data, shown, limits)
     limits.check_characters(len(document.text))
     if not document.text or document.text.isspace():
         raise ParseError("no_text", "The file is not empty but has no text in it.")
-    return replace(document, title=one_line(document.title) or readable_stem(name))
+    return replace(document, title=one_line(document.title) or shown)
 
 
 def readable_stem(name: str) -> str:
-    """A file's name without folder and suffix, fit for a title: bytes that are no text are shown as U+FFFD."""
-    stem = PurePath(name).stem or "untitled"
-    shown = stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """A file's name without folder and suffix, fit for a title."""
+    return readable_name(PurePath(name).stem)
+
+
+def readable_name(name: str) -> str:
+    """A name fit for a title: bytes that are no text are shown as U+FFFD."""
+    shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return one_line("".join(character if character.isprintable() else " " for character in shown)) or "untitled"
 
 
