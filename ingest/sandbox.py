@@ -8,6 +8,7 @@ forked child would carry the engine's threads, locks and secrets.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from ingest.parsers.limits import ParserLimits
+from ingest.parsers.registry import format_of
 from ingest.parsers.wire import LENGTH, decode_reply, encode_job, frame
 from rag.concurrency import in_thread
 from rag.documents import Document
@@ -45,11 +47,11 @@ class _Child:
     writer: asyncio.StreamWriter
 
     @classmethod
-    async def start(cls, memory_bytes: int) -> _Child:
-        """Start a process and wait until it is confined."""
+    async def start(cls, memory_bytes: int, tesseract: str) -> _Child:
+        """Start a process and wait until it is confined; it may run the program `tesseract`, if that is not empty."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = _spawn(theirs, memory_bytes)
+            process = _spawn(theirs, memory_bytes, tesseract)
         child = None
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -77,18 +79,26 @@ class _Child:
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and what it started, which is in its process group.
+
+    Once it was waited for, the group's number may be another's; the kernel has then ended what it started, as asked to.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses where all of it is dead
+            os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     await in_thread(process.wait)
 
 
-def _spawn(theirs: socket.socket, memory_bytes: int) -> subprocess.Popen[bytes]:
+def _spawn(theirs: socket.socket, memory_bytes: int, tesseract: str) -> subprocess.Popen[bytes]:
     search = os.pathsep.join(path for path in sys.path if path)
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-B", "-P", "-s", "-m", "ingest.parsers.child", str(memory_bytes)],
+        [sys.executable, "-B", "-P", "-s", "-m", "ingest.parsers.child", str(memory_bytes), tesseract],
         stdin=theirs.fileno(),
         stdout=theirs.fileno(),
         stderr=subprocess.DEVNULL,
         env={"PYTHONPATH": search, "PYTHONUTF8": "1"},
+        start_new_session=True,
     )
 
 
@@ -101,9 +111,10 @@ class ParserPool:
     One event loop owns a pool. Files beyond the number of processes wait their turn.
     """
 
-    def __init__(self, settings: IngestSettings) -> None:
+    def __init__(self, settings: IngestSettings, limits: ParserLimits | None = None) -> None:
+        """`limits` are those of the settings, unless a caller knows of another tesseract, or that there is none."""
         self._settings = settings
-        self._limits = ParserLimits.of(settings)
+        self._limits = limits or ParserLimits.of(settings)
         self._turns = asyncio.Semaphore(self.size)
         self._idle: list[_Child] = []
         self._closed = False
@@ -142,14 +153,15 @@ class ParserPool:
                 wall time), `parser_error` (it raised what it should not), `too_long` (the reply is).
         """
         async with self._turns:
-            child = self._idle.pop() if self._idle else await _Child.start(self._settings.parser_memory_bytes)
+            child = self._idle.pop() if self._idle else await self._start()
+            wall_seconds, setting = self._wall(name)
             fit = False
             try:
-                async with asyncio.timeout(self._settings.parser_wall_seconds):
+                async with asyncio.timeout(wall_seconds):
                     fit, reply = await self._converse(child, data, name)
             except TimeoutError:
                 raise ParseError(
-                    "parser_timeout", f"Parsing took longer than {self._settings.parser_wall_seconds:g} seconds."
+                    "parser_timeout", f"Parsing took longer than {wall_seconds:g} seconds. Raise {setting}."
                 ) from None
             except (asyncio.IncompleteReadError, ConnectionError) as error:
                 raise await self._explain_death(child) from error
@@ -159,6 +171,16 @@ class ParserPool:
                 else:
                     await child.end()
         return await in_thread(decode_reply, reply)
+
+    async def _start(self) -> _Child:
+        return await _Child.start(self._settings.parser_memory_bytes, self._limits.ocr_program)
+
+    def _wall(self, name: str) -> tuple[float, str]:
+        """How many seconds a file of this name may take, and the setting that says so."""
+        found = format_of(name)
+        if found is not None and found.recognises and self._limits.can_recognise:
+            return self._settings.ocr_wall_seconds, "QUOTH_INGEST__OCR_WALL_SECONDS"
+        return self._settings.parser_wall_seconds, "QUOTH_INGEST__PARSER_WALL_SECONDS"
 
     async def _converse(self, child: _Child, data: bytes, name: str) -> tuple[bool, bytes]:
         """Send a file; return whether the process is fit for another, and its reply."""

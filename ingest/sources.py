@@ -1,35 +1,41 @@
 """Walk files and folders, say of everything found whether it is read or why not, and read it without being tricked.
 
 What counts as found: every regular file, symbolic link, special file and unreadable folder below a given path, except
-what is hidden (a name that begins with a dot, and all below such a folder) and what tools leave behind
-(`__pycache__`, `node_modules`, editors' backups and locks). Each of those found is yielded exactly once, as a
-SourceFile or as Refused.
+
+* what is hidden: a name that begins with a dot, and all below such a folder;
+* what tools leave behind: `__pycache__`, `node_modules`, editors' backups and locks;
+* what a `.quothignore` leaves out, in its own folder or in any folder above (`ingest.ignoring` has the syntax).
+
+What is given itself is always found, whatever its name and whatever the rules say of it; they hold for what lies below
+it. Each of those found is yielded exactly once, as a SourceFile or as Refused.
 
 Symbolic links below a folder are followed where they stay inside it. What they lead to is read once: under its own
-name if the walk meets that, else under the link's.
+name if the walk meets that, else under the link's. Names and rules are asked about the path as it was found, not about
+what a link leads to.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from ingest.parsers.registry import format_of, supported_suffixes
+from ingest.ignored import is_ignored
+from ingest.ignoring import IGNORE_FILE, Rules, joined, rules_above, rules_in, shown
+from ingest.parsers.registry import ARCHIVE_SUFFIXES, format_of, supported_suffixes
 from rag.errors import InvalidInputError, ParseError
 from rag.settings import IngestSettings
 
 Reason = Literal["outside_root", "duplicate", "not_regular", "unreadable", "too_large", "empty", "unsupported"]
 
-_JUNK = re.compile(
-    r"__pycache__|node_modules|Thumbs\.db|desktop\.ini|.*~|~\$.*|#.*#|.*\.(?:sw[a-p]|bak|tmp|part|crdownload)"
-)
 _READ_ATTEMPTS = 3
+_LEADS_OUT = "The link leads out of the folder. Give its target as a path itself."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,8 @@ class SourceFile:
     """A file to be read.
 
     Attributes:
-        path: as it was found, absolute.
-        target: the same without symbolic links; what is opened.
+        found_at: its path as it was found, absolute.
+        real: the same without symbolic links; what is opened.
         uri: `file://` and the path, percent-encoded byte for byte, so that any name survives.
         root_uri: of the given path that it was found below; its own for a file that was given itself.
         size_bytes: when it was found.
@@ -46,13 +52,23 @@ class SourceFile:
         suffix: in lower case, with its dot; empty where there is none.
     """
 
-    path: Path
-    target: Path
+    found_at: str
+    real: str
     uri: str
     root_uri: str
     size_bytes: int
     mtime_ns: int
     suffix: str
+
+    @property
+    def path(self) -> Path:
+        """As it was found, absolute."""
+        return Path(self.found_at)
+
+    @property
+    def target(self) -> Path:
+        """The same without symbolic links; what is opened."""
+        return Path(self.real)
 
     def read(self, max_bytes: int) -> SourceBytes:
         """Read the whole file, which may have `max_bytes`; again, a few times, when it changes meanwhile.
@@ -65,32 +81,33 @@ class SourceFile:
             content = self._read_once(max_bytes)
             if content is not None:
                 return content
-        raise ParseError("changing", f"{_shown(self.path)} is being written to. It is read by the next run.")
+        raise ParseError("changing", f"{shown(self.found_at)} is being written to. It is read by the next run.")
 
     def _read_once(self, max_bytes: int) -> SourceBytes | None:
         # No link at the end, since it was resolved before; and a FIFO put in its place must not make us wait.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        name = shown(self.found_at)
         try:
-            descriptor = os.open(self.target, flags)
+            descriptor = os.open(self.real, flags)
         except OSError as error:
-            raise ParseError("unreadable", f"{_shown(self.path)} cannot be opened: {error.strerror}.") from error
+            raise ParseError("unreadable", f"{name} cannot be opened: {error.strerror}.") from error
         with os.fdopen(descriptor, "rb") as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
-                raise ParseError("not_regular", f"{_shown(self.path)} is no longer a file.")
-            if Path(os.path.realpath(self.target)) != self.target:
-                raise ParseError("outside_root", f"A folder above {_shown(self.path)} has become a link.")
+                raise ParseError("not_regular", f"{name} is no longer a file.")
+            if os.path.realpath(self.real) != self.real:
+                raise ParseError("outside_root", f"A folder above {name} has become a link.")
             try:
                 data = file.read(max_bytes + 1)
             except OSError as error:
-                raise ParseError("unreadable", f"{_shown(self.path)} cannot be read: {error.strerror}.") from error
+                raise ParseError("unreadable", f"{name} cannot be read: {error.strerror}.") from error
             after = os.fstat(file.fileno())
         if len(data) > max_bytes:
-            raise ParseError("too_large", _too_large(self.path, max(after.st_size, len(data)), max_bytes))
+            raise ParseError("too_large", _too_large(self.found_at, max(after.st_size, len(data)), max_bytes))
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
             return None
         if not data:
-            raise ParseError("empty", f"{_shown(self.path)} is empty.")
+            raise ParseError("empty", f"{name} is empty.")
         as_read = replace(self, size_bytes=len(data), mtime_ns=after.st_mtime_ns)
         return SourceBytes(as_read, data, hashlib.sha256(data).hexdigest())
 
@@ -108,11 +125,16 @@ class SourceBytes:
 class Refused:
     """Something found that is not read, and why. `reason` is a stable word; `message` is for people."""
 
-    path: Path
+    found_at: str
     uri: str
     root_uri: str
     reason: Reason
     message: str
+
+    @property
+    def path(self) -> Path:
+        """As it was found, absolute."""
+        return Path(self.found_at)
 
     @property
     def outcome(self) -> Literal["skipped", "failed"]:
@@ -123,18 +145,47 @@ class Refused:
 def walk(paths: Sequence[Path], limits: IngestSettings) -> Iterator[SourceFile | Refused]:
     """Find the files at and below the given paths, folder by folder in the order of their names.
 
+    Holds the names of one folder at a time, and the path of every folder.
+
     Args:
         paths: files and folders; one that is a symbolic link stands for what it leads to. What two of them share is
             found once.
-        limits: `max_file_bytes` of it counts here.
+        limits: `max_file_bytes` and `read_archives` of it count here.
 
     Raises:
-        InvalidInputError: a path does not exist; before anything is yielded.
+        InvalidInputError: a path does not exist, before anything is yielded; or a `.quothignore` cannot be understood,
+            when the walk comes to it.
     """
-    roots = [_root(path) for path in paths]
-    seen: set[Path] = set()
-    for root in roots:
-        yield from _Walk(root, limits.max_file_bytes, seen).run()
+    roots = [(root, rules_above(root)) for root in (str(_root(path)) for path in paths)]
+    met = _Met()
+    for root, rules in roots:
+        yield from _Walk(root, rules, limits, met).run()
+
+
+def source_at(uri: str, root_uri: str, limits: IngestSettings) -> SourceFile | Refused:
+    """Look again at a file that a walk found before; its name and the rules are not asked again.
+
+    Args:
+        uri: as the walk gave it.
+        root_uri: likewise.
+        limits: as for `walk`.
+
+    Returns:
+        The file as it is now, or why it is not read: `unreadable` where it is gone, `outside_root` where the URI is
+        none that a walk of `root_uri` can have given or a link now leads elsewhere.
+    """
+    path, root = _path_of(uri), _path_of(root_uri)
+    if path is None or root is None or not _is_at_or_below(path, root):
+        message = "It does not lie in the folder that it was found in. Ingest the folder again."
+        return Refused(path or uri, uri, root_uri, "outside_root", message)
+    judge = _Judge(root_uri, limits)
+    try:
+        real = os.path.realpath(path, strict=True)
+    except OSError as error:
+        return judge.refuse(path, uri, "unreadable", _no_look(error))
+    if not _is_at_or_below(real, root):
+        return judge.refuse(path, uri, "outside_root", _LEADS_OUT)
+    return judge.judge(path, real, uri)
 
 
 def root_uri(path: Path) -> str:
@@ -143,116 +194,211 @@ def root_uri(path: Path) -> str:
     Raises:
         InvalidInputError: the path does not exist.
     """
-    return _root(path).as_uri()
+    return _uri_of(str(_root(path)))
 
 
 def _root(path: Path) -> Path:
     try:
         return path.expanduser().resolve(strict=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        raise InvalidInputError(f"There is nothing to read at {_shown(path)}. Check the path.") from error
+        raise InvalidInputError(f"There is nothing to read at {shown(str(path))}. Check the path.") from error
+
+
+class _Met:
+    """What the walks of a run have met, by real paths.
+
+    A file in a folder that was walked is known by its folder, so only folders are held, and the few files that were
+    met elsewhere.
+    """
+
+    def __init__(self) -> None:
+        # The path that a folder was walked by and the rules that held in it; None for one that could not be opened.
+        self.folders: dict[str, tuple[str, Rules | None] | None] = {}
+        self.files: set[str] = set()
+
+    def has(self, target: str) -> bool:
+        """Whether what lies at a path without links was met."""
+        if target in self.folders or target in self.files:
+            return True
+        parent, name = os.path.split(target)
+        walked = self.folders.get(parent)
+        if walked is None or is_ignored(name):
+            return False
+        folder, rules = walked
+        return rules is None or not rules.leave_out(joined(folder, name), name, is_folder=os.path.isdir(target))
+
+
+class _Judge:
+    """Decides about single files below one root."""
+
+    def __init__(self, root_uri: str, limits: IngestSettings) -> None:
+        self._root_uri = root_uri
+        self._max_bytes = limits.max_file_bytes
+        self._read_archives = limits.read_archives
+
+    def judge(self, path: str, target: str, uri: str) -> SourceFile | Refused:  # noqa: PLR0911 - one reason a return
+        """A file, or why it is not read."""
+        try:
+            status = os.lstat(target)
+        except OSError as error:
+            return self.refuse(path, uri, "unreadable", _no_look(error))
+        name = path[path.rfind("/") + 1 :]
+        suffix = _suffix(name)
+        if not stat.S_ISREG(status.st_mode):
+            return self.refuse(path, uri, "not_regular", "It is a pipe, a socket or a device, not a file.")
+        if format_of(name) is None:
+            return self.refuse(path, uri, "unsupported", _unsupported())
+        if suffix in ARCHIVE_SUFFIXES and not self._read_archives:
+            return self.refuse(path, uri, "unsupported", "Archives are not read. Set QUOTH_INGEST__READ_ARCHIVES=true.")
+        if status.st_size == 0:
+            return self.refuse(path, uri, "empty", "The file is empty.")
+        if status.st_size > self._max_bytes:
+            return self.refuse(path, uri, "too_large", _too_large(path, status.st_size, self._max_bytes))
+        if not os.access(target, os.R_OK):
+            return self.refuse(path, uri, "unreadable", "The file may not be read. Check its permissions.")
+        return SourceFile(path, target, uri, self._root_uri, status.st_size, status.st_mtime_ns, suffix)
+
+    def refuse(self, path: str, uri: str, reason: Reason, message: str) -> Refused:
+        return Refused(path, uri, self._root_uri, reason, message)
 
 
 class _Walk:
-    """The walk below one root; `seen` holds the real paths of all walks of a run."""
+    """The walk below one root; `met` is shared by all walks of a run. Paths are strings, as there may be millions."""
 
-    def __init__(self, root: Path, max_bytes: int, seen: set[Path]) -> None:
+    def __init__(self, root: str, rules: Rules | None, limits: IngestSettings, met: _Met) -> None:
         self._root = root
-        self._root_uri = root.as_uri()
-        self._max_bytes = max_bytes
-        self._seen = seen
-        self._links: list[Path] = []
+        self._rules = rules
+        self._met = met
+        self._judge = _Judge(_uri_of(root), limits)
+        self._links: list[tuple[str, Rules | None]] = []
 
     def run(self) -> Iterator[SourceFile | Refused]:
-        if not self._root.is_dir():
-            if self._root not in self._seen:
-                yield self._judge(self._root, self._root)
+        if not os.path.isdir(self._root):
+            if not self._met.has(self._root):
+                self._met.files.add(self._root)
+                yield self._judge.judge(self._root, self._root, _uri_of(self._root))
             return
-        yield from self._folder(self._root, self._root)
+        yield from self._folder(self._root, self._root, self._rules)
         # Links come last, so that what they lead to goes by its own name where it has one that is walked.
         position = 0
         while position < len(self._links):  # a folder behind a link may hold more links
-            yield from self._link(self._links[position])
+            yield from self._link(*self._links[position])
             position += 1
 
-    def _folder(self, path: Path, target: Path) -> Iterator[SourceFile | Refused]:
+    def _folder(self, path: str, target: str, outer: Rules | None) -> Iterator[SourceFile | Refused]:
         """The files below `path`, which is really `target`, without recursion: folders may be nested deeply."""
-        pending = [(path, target)]
+        pending = [(path, target, outer)]
         while pending:
-            folder, real = pending.pop()
-            if real in self._seen:
+            folder, real, above = pending.pop()
+            if real in self._met.folders:
                 continue
-            self._seen.add(real)
+            self._met.folders[real] = None
             try:
-                with os.scandir(folder) as found:
-                    entries = sorted(found, key=lambda entry: entry.name)
+                names = _names_in(folder)
             except OSError as error:
-                yield self._refuse(folder, "unreadable", f"The folder cannot be opened: {error.strerror}.")
+                message = f"The folder cannot be opened: {error.strerror}."
+                yield self._judge.refuse(folder, _uri_of(folder), "unreadable", message)
                 continue
-            inner = []
-            for entry in entries:
-                if entry.name.startswith(".") or _JUNK.fullmatch(entry.name):
-                    continue
-                if entry.is_symlink():
-                    self._links.append(folder / entry.name)
-                elif entry.is_dir(follow_symlinks=False):
-                    inner.append((folder / entry.name, real / entry.name))
-                elif real / entry.name not in self._seen:
-                    yield self._judge(folder / entry.name, real / entry.name)
-            pending.extend(reversed(inner))
+            rules = rules_in(folder, above) if names.has_rules else above
+            self._met.folders[real] = folder, rules
+            yield from self._files(folder, real, names.files, rules)
+            for name in names.links:
+                link = joined(folder, name)
+                if rules is None or not rules.leave_out(link, name, is_folder=os.path.isdir(link)):
+                    self._links.append((link, rules))
+            for name in reversed(names.folders):
+                inner = joined(folder, name)
+                if rules is None or not rules.leave_out(inner, name, is_folder=True):
+                    pending.append((inner, joined(real, name), rules))
 
-    def _link(self, path: Path) -> Iterator[SourceFile | Refused]:
+    def _files(
+        self, folder: str, real: str, names: Sequence[str], rules: Rules | None
+    ) -> Iterator[SourceFile | Refused]:
+        here, there, uri = joined(folder, ""), joined(real, ""), joined(_uri_of(folder), "")
+        for name in names:
+            path = here + name
+            target = path if folder == real else there + name
+            if target in self._met.files or (rules is not None and rules.leave_out(path, name, is_folder=False)):
+                continue
+            yield self._judge.judge(path, target, uri + quote_from_bytes(os.fsencode(name)))
+
+    def _link(self, path: str, rules: Rules | None) -> Iterator[SourceFile | Refused]:
+        uri = _uri_of(path)
         try:
-            target = path.resolve(strict=True)
-        except (OSError, RuntimeError):
-            yield self._refuse(path, "unreadable", "The link leads nowhere, or in circles.")
+            target = os.path.realpath(path, strict=True)
+        except OSError:
+            yield self._judge.refuse(path, uri, "unreadable", "The link leads nowhere, or in circles.")
             return
-        if not target.is_relative_to(self._root):
-            yield self._refuse(
-                path, "outside_root", "The link leads out of the folder. Give its target as a path itself."
-            )
-        elif target in self._seen or self._root == target:
-            yield self._refuse(path, "duplicate", "The link leads to what is found under its own name.")
-        elif target.is_dir():
-            yield from self._folder(path, target)
+        if not _is_at_or_below(target, self._root):
+            yield self._judge.refuse(path, uri, "outside_root", _LEADS_OUT)
+        elif self._met.has(target):
+            yield self._judge.refuse(path, uri, "duplicate", "The link leads to what is found under its own name.")
+        elif os.path.isdir(target):
+            yield from self._folder(path, target, rules)
         else:
-            yield self._judge(path, target)
-
-    def _judge(self, path: Path, target: Path) -> SourceFile | Refused:  # noqa: PLR0911 - one reason a return
-        """A file, or why it is not read."""
-        self._seen.add(target)
-        try:
-            status = target.lstat()
-        except OSError as error:
-            return self._refuse(path, "unreadable", f"The file cannot be looked at: {error.strerror}.")
-        if not stat.S_ISREG(status.st_mode):
-            return self._refuse(path, "not_regular", "It is a pipe, a socket or a device, not a file.")
-        if format_of(path.name) is None:
-            return self._refuse(path, "unsupported", f"No parser reads it. Read are: {' '.join(supported_suffixes())}.")
-        if status.st_size == 0:
-            return self._refuse(path, "empty", "The file is empty.")
-        if status.st_size > self._max_bytes:
-            return self._refuse(path, "too_large", _too_large(path, status.st_size, self._max_bytes))
-        if not os.access(target, os.R_OK):
-            return self._refuse(path, "unreadable", "The file may not be read. Check its permissions.")
-        return SourceFile(
-            path=path,
-            target=target,
-            uri=path.as_uri(),
-            root_uri=self._root_uri,
-            size_bytes=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            suffix=path.suffix.lower(),
-        )
-
-    def _refuse(self, path: Path, reason: Reason, message: str) -> Refused:
-        return Refused(path, path.as_uri(), self._root_uri, reason, message)
+            self._met.files.add(target)
+            yield self._judge.judge(path, target, uri)
 
 
-def _too_large(path: Path, size: int, most: int) -> str:
-    return f"{_shown(path)} has {size:,} bytes, more than {most:,}. Split it, or raise QUOTH_INGEST__MAX_FILE_BYTES."
+@dataclass(slots=True)
+class _Names:
+    """What lies in a folder, each in order."""
+
+    files: list[str]
+    folders: list[str]
+    links: list[str]
+    has_rules: bool
 
 
-def _shown(path: Path) -> str:
-    """A path as logs may have it: line feeds, escapes and bytes that are no text are written out."""
-    return ascii(str(path)) if not str(path).isprintable() else f"'{path}'"
+def _names_in(folder: str) -> _Names:
+    """What lies in a folder, save what is hidden or left behind. Raises OSError."""
+    names = _Names([], [], [], has_rules=False)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if is_ignored(name):
+                names.has_rules = names.has_rules or name == IGNORE_FILE
+            elif entry.is_symlink():
+                names.links.append(name)
+            elif entry.is_dir(follow_symlinks=False):
+                names.folders.append(name)
+            else:
+                names.files.append(name)
+    for each in (names.files, names.folders, names.links):
+        each.sort()
+    return names
+
+
+def _uri_of(path: str) -> str:
+    """As Path.as_uri, without the Path."""
+    return "file://" + quote_from_bytes(os.fsencode(path))
+
+
+def _path_of(uri: str) -> str | None:
+    """The path that `_uri_of` made this URI of, byte for byte; None when it made none such of a clean path."""
+    path = os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))
+    is_clean = path == "/" or (path.startswith("/") and {"", ".", ".."}.isdisjoint(path[1:].split("/")))
+    return path if is_clean and "\0" not in path and _uri_of(path) == uri else None
+
+
+def _is_at_or_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(joined(root, ""))
+
+
+def _suffix(name: str) -> str:
+    """As PurePath.suffix, in lower case."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+
+
+@cache
+def _unsupported() -> str:
+    return f"No parser reads it. Read are: {' '.join(supported_suffixes())}."
+
+
+def _no_look(error: OSError) -> str:
+    return f"The file cannot be looked at: {error.strerror}."
+
+
+def _too_large(path: str, size: int, most: int) -> str:
+    return f"{shown(path)} has {size:,} bytes, more than {most:,}. Split it, or raise QUOTH_INGEST__MAX_FILE_BYTES."

@@ -1,7 +1,7 @@
-"""The confined process that parses: `python -m ingest.parsers.child MEMORY_BYTES`, started by `ingest.sandbox` only.
+"""The confined process that parses: `python -m ingest.parsers.child MEMORY_BYTES TESSERACT`.
 
-It takes frames (a job as JSON, then the file's bytes) from its standard input and answers each with one frame: the
-document or a failure as JSON, behind a byte that says whether it wants to be replaced.
+Only `ingest.sandbox` starts it. It takes frames (a job as JSON, then the file's bytes) from its standard input and
+answers each with one frame: the document or a failure as JSON, behind a byte that says whether it wants to be replaced.
 
 What confines it, all set before the first byte of a file is read:
 
@@ -9,6 +9,8 @@ What confines it, all set before the first byte of a file is read:
 * on Linux it moves into a network namespace of its own where the kernel lets it, so that not even native code reaches
   the network. Where the kernel does not (no privilege and no user namespaces, and on macOS), only Python code is
   stopped, by an audit hook that forbids sockets, processes and programs;
+* the one program that the hook lets pass is tesseract, at the path that the parent names, with the arguments and the
+  environment of `ingest.parsers.tesseract`. It inherits all of these limits;
 * it gets no environment variables and dies with its parent.
 
 It can read the files that its user can read: a parser library taken over by a file could send their content back as
@@ -23,10 +25,12 @@ import os
 import resource
 import signal
 import sys
+from functools import partial
 from typing import Any, BinaryIO
 
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.registry import parse
+from ingest.parsers.tesseract import is_command
 from ingest.parsers.wire import LENGTH, decode_job, encode_document, encode_failure, frame
 from rag.errors import ParseError
 
@@ -45,8 +49,8 @@ _FORBIDDEN = frozenset(
 )  # fmt: skip
 
 
-def confine(memory_bytes: int) -> None:
-    """Give up whatever parsing does not need. There is no way back."""
+def confine(memory_bytes: int, tesseract: str = "") -> None:
+    """Give up whatever parsing does not need, but for the program at the path `tesseract`. There is no way back."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
@@ -59,7 +63,7 @@ def confine(memory_bytes: int) -> None:
         if kernel.unshare(_CLONE_NEWNET):
             kernel.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
         kernel.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    sys.addaudithook(_forbid)
+    sys.addaudithook(partial(_forbid, tesseract))
 
 
 def _limit(kind: int, most: int) -> None:
@@ -69,7 +73,9 @@ def _limit(kind: int, most: int) -> None:
     resource.setrlimit(kind, (most, most))
 
 
-def _forbid(event: str, arguments: tuple[Any, ...]) -> None:
+def _forbid(tesseract: str, event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen" and is_command(tesseract, arguments):
+        return
     if event in _FORBIDDEN or (event == "socket.__new__" and arguments[1] != _AF_UNIX):
         raise PermissionError(f"A parser may not call {event}.")
 
@@ -116,11 +122,11 @@ def _has_grown(memory_bytes: int) -> bool:
 
 def main() -> None:
     """Serve jobs until the parent closes the pipe."""
-    memory_bytes = int(sys.argv[1])
+    memory_bytes, tesseract = int(sys.argv[1]), sys.argv[2]
     source = os.fdopen(os.dup(0), "rb")
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not write into the replies
-    confine(memory_bytes)
+    confine(memory_bytes, tesseract)
     sink.write(KEEP)  # ready: the parent starts its clock
     sink.flush()
     for files_left in reversed(range(MAX_FILES)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ from rag.errors import ParseError
 
 if TYPE_CHECKING:  # settings bring pydantic along, which would double the child's start-up
     from rag.settings import IngestSettings
+
+# Where systems and their package managers put programs; the user's own PATH may lead anywhere.
+PROGRAM_FOLDERS = "/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin:/opt/local/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class ParserLimits:
         max_expanded_bytes: of all parts of such a file together.
         max_depth: archives and attachments inside of each other.
         ocr_languages: what tesseract is to read; empty where images are not read.
+        ocr_program: the path of tesseract; empty where there is none.
     """
 
     max_characters: int
@@ -30,10 +35,11 @@ class ParserLimits:
     max_expanded_bytes: int = 400_000_000
     max_depth: int = 2
     ocr_languages: str = ""
+    ocr_program: str = ""
 
     @classmethod
-    def of(cls, settings: IngestSettings) -> ParserLimits:
-        """The limits among the ingest settings."""
+    def of(cls, settings: IngestSettings, program_folders: str = PROGRAM_FOLDERS) -> ParserLimits:
+        """The limits among the ingest settings; tesseract is looked for in `program_folders`, apart by colons."""
         return cls(
             max_characters=settings.max_document_characters,
             max_pages=settings.max_pages,
@@ -41,7 +47,13 @@ class ParserLimits:
             max_expanded_bytes=settings.max_expanded_bytes,
             max_depth=settings.max_archive_depth,
             ocr_languages=settings.ocr_languages if settings.ocr == "auto" else "",
+            ocr_program=shutil.which("tesseract", path=program_folders) or "" if program_folders else "",
         )
+
+    @property
+    def can_recognise(self) -> bool:
+        """Whether text in images is read."""
+        return bool(self.ocr_languages and self.ocr_program)
 
     def check_characters(self, count: int) -> None:
         """Raise ParseError `too_long` when a text of `count` characters is too long."""

@@ -1,4 +1,7 @@
-"""PDF: PDFium's text page by page, joined by a blank line; the outline gives the headings, pages locate."""
+"""PDF: PDFium's text page by page, joined by a blank line; the outline gives the headings, pages locate.
+
+A page that has no text but an image is a scan, which tesseract reads where it is installed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ import pypdfium2.raw as pdfium
 from ingest.parsers.decoding import clean
 from ingest.parsers.headings import HeadingPath, one_line
 from ingest.parsers.limits import ParserLimits
-from rag.documents import Block, Document, Locator
+from ingest.parsers.recognition import RecognisedPage, mean_confidence
+from ingest.parsers.scans import has_image, read_scan
+from rag.documents import AttributeValue, Block, Document, Locator
 from rag.errors import ParseError
 
 _MAGIC = b"%PDF-"
@@ -37,10 +42,12 @@ class _Entry:
 def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
     """Read a PDF; the title is that of its metadata unless a tool made it up, else its name.
 
-    Line-end hyphens are joined as PDFium joins them; a page without text takes no room.
+    Line-end hyphens are joined as PDFium joins them; a page without text takes no room. The attribute `ocr_pages` says
+    how many pages tesseract read, `pages_without_text` on how many more there is an image but no text.
 
     Raises:
-        ParseError: `wrong_type`, `encrypted`, `corrupt`, `needs_ocr` (images but no text), `no_text`, `too_long`.
+        ParseError: `wrong_type`, `encrypted`, `corrupt`, `needs_ocr` (a scan, and no tesseract), `image_without_text`
+            (a scan, and nothing in it), `no_text`, `too_long`, and those of `recognition.recognise`.
     """
     if _MAGIC not in data[:_MAGIC_WITHIN]:
         raise ParseError("wrong_type", "The name says PDF, but the content is none. Give it its right suffix.")
@@ -48,13 +55,14 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
     try:
         count = len(document)
         limits.check_pages(count)
-        text, blocks = _read_pages(document, count, limits)
-        if not text:
-            raise _nothing(document, count)
+        pages = _Pages(document, count, limits)
+        if not pages.texts:
+            raise pages.nothing()
         title = one_line(clean(document.get_metadata_value("Title") or ""))
         return Document(
-            name if _MADE_BY_TOOLS.fullmatch(title) or not title else title, text, blocks, "application/pdf"
-        )
+            name if _MADE_BY_TOOLS.fullmatch(title) or not title else title, _JOIN.join(pages.texts),
+            tuple(pages.blocks), "application/pdf", pages.attributes,
+        )  # fmt: skip
     except pypdfium2.PdfiumError as error:
         raise ParseError("corrupt", f"The PDF is damaged: {_said(error)}. Print it to a new PDF.") from error
     finally:
@@ -74,27 +82,67 @@ def _said(error: pypdfium2.PdfiumError) -> str:
     return str(error).rstrip(".")
 
 
-def _read_pages(document: pypdfium2.PdfDocument, count: int, limits: ParserLimits) -> tuple[str, tuple[Block, ...]]:
-    outline = _outline(document, count)
-    path = HeadingPath()
-    parts: list[str] = []
-    blocks: list[Block] = []
-    length = 0
-    for number in range(count):
-        text = _page_text(document, number)
-        entries = outline.get(number, [])
+class _Pages:
+    """The text and the blocks of all pages, and how many of them are scans."""
+
+    def __init__(self, document: pypdfium2.PdfDocument, count: int, limits: ParserLimits) -> None:
+        self.texts: list[str] = []
+        self.blocks: list[Block] = []
+        self._document = document
+        self._limits = limits
+        self._length = 0
+        self._recognised: list[RecognisedPage] = []
+        self._without_text = 0
+        outline = _outline(document, count)
+        path = HeadingPath()
+        for number in range(count):
+            self._add(number, outline.get(number, []), path)
+
+    def _add(self, number: int, entries: list[_Entry], path: HeadingPath) -> None:
+        text = _page_text(self._document, number) or self._scanned(number)
         if not text:
             for entry in entries:
                 path.enter(entry.level, entry.text)
-            continue
-        start = length + len(_JOIN) if parts else 0
-        label = clean(document.get_page_label(number)) or None
+            return
+        start = self._length + len(_JOIN) if self.texts else 0
+        label = clean(self._document.get_page_label(number)) or None
         locator = Locator(page=number + 1, page_label=label if label != str(number + 1) else None)
-        blocks.extend(_page_blocks(text, start, locator, entries, path))
-        parts.append(text)
-        length = start + len(text)
-        limits.check_characters(length)
-    return _JOIN.join(parts), tuple(blocks)
+        self.blocks.extend(_page_blocks(text, start, locator, entries, path))
+        self.texts.append(text)
+        self._length = start + len(text)
+        self._limits.check_characters(self._length)
+
+    def _scanned(self, number: int) -> str:
+        """What tesseract reads on a page without text."""
+        if not has_image(self._document, number):
+            return ""
+        page = read_scan(self._document, number, self._limits) if self._limits.can_recognise else RecognisedPage()
+        if page.paragraphs:
+            self._recognised.append(page)
+        else:
+            self._without_text += 1
+        return _JOIN.join(page.paragraphs)
+
+    @property
+    def attributes(self) -> dict[str, AttributeValue]:
+        """What is worth knowing of the scans, where there are any."""
+        found = {
+            "ocr_pages": len(self._recognised),
+            "ocr_confidence": mean_confidence(self._recognised),
+            "pages_without_text": self._without_text,
+        }
+        return {name: value for name, value in found.items() if value}
+
+    def nothing(self) -> ParseError:
+        """Why there is no text: a scan that cannot be read, one that shows no text, or nothing at all."""
+        if not self._without_text:
+            return ParseError("no_text", "The PDF has no text in it.")
+        if self._limits.can_recognise:
+            return ParseError("image_without_text", "The PDF is a scan, and no text was found in its images.")
+        cure = "Install tesseract-ocr and its language data, or recognise its text first."
+        if not self._limits.ocr_languages:
+            cure = "Set QUOTH_INGEST__OCR=auto, or recognise its text first."
+        return ParseError("needs_ocr", f"The PDF is a scan: images without text. {cure}")
 
 
 def _page_text(document: pypdfium2.PdfDocument, number: int) -> str:
@@ -156,15 +204,3 @@ def _paragraphs(
     for found in _PARAGRAPH.finditer(text, begin, end):
         shown = found.start() + len(found.group().rstrip())
         yield Block(start + found.start(), start + shown, "paragraph", headings, locator)
-
-
-def _nothing(document: pypdfium2.PdfDocument, count: int) -> ParseError:
-    """Why there is no text: a scan, or nothing at all. Looking at a few pages is enough to tell."""
-    for number in range(min(count, 20)):
-        page = document[number]
-        try:
-            if any(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE], max_depth=3)):
-                return ParseError("needs_ocr", "The PDF is a scan: images without text. Recognise its text first.")
-        finally:
-            page.close()
-    return ParseError("no_text", "The PDF has no text in it.")

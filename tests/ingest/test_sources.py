@@ -41,7 +41,7 @@ def test_each_file_has_an_outcome(tmp_path: Path) -> None:
     write(tmp_path / "b.md")
     write(tmp_path / "a" / "c.TXT")
     write(tmp_path / "a" / "README")
-    write(tmp_path / "a" / "photo.png")
+    write(tmp_path / "a" / "photo.xcf")
     write(tmp_path / "empty.md", b"")
     write(tmp_path / "large.md", b"x" * 1001)
     write(tmp_path / "just.md", b"x" * 1000)
@@ -49,7 +49,7 @@ def test_each_file_has_an_outcome(tmp_path: Path) -> None:
         "b.md": "read",
         "a/c.TXT": "read",
         "a/README": "read",
-        "a/photo.png": "unsupported",
+        "a/photo.xcf": "unsupported",
         "empty.md": "empty",
         "large.md": "too_large",
         "just.md": "read",
