@@ -1,0 +1,65 @@
+"""JSON Lines: the file's own text, a block for each record."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from ingest.parsers.decoding import decode
+from ingest.parsers.json_tokens import readable
+from ingest.parsers.limits import ParserLimits
+from ingest.parsers.lines import Line, split_lines
+from rag.documents import Block, Document, Locator
+from rag.errors import ParseError
+
+_MAX_RECORDS = 200_000  # above which short ones share a block
+_SMALL = 300
+_OBJECTS_ON_LINES = re.compile(r"\s*+\{[^\r\n]*\}[ \t]*+[\r\n]\s*+\{")
+
+
+def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
+    r"""Read a file of JSON values, a line each; a line that is no JSON is kept as it is.
+
+    The text is the file's own, in which only escapes like `\u00e9` are shown as what they stand for. Locators are
+    lines.
+
+    Raises:
+        ParseError: `binary`, `wrong_type` (no line is JSON), `too_long`.
+    """
+    text = decode(data)
+    limits.check_characters(len(text))
+    text = readable(text)
+    lines = split_lines(text)
+    if text.strip() and not any(_is_json(line.text) for line in lines if not line.is_blank):
+        raise ParseError("wrong_type", "The name says JSON, but no line of it is. Give it its right suffix.")
+    return Document(name, text, tuple(_blocks(lines)), "application/x-ndjson")
+
+
+def has_objects_on_lines(text: str) -> bool:
+    """Whether a text that is called JSON is JSON Lines: its first line is an object, and another one follows."""
+    found = _OBJECTS_ON_LINES.match(text)
+    return bool(found) and _is_json(text.lstrip().split("\n", 1)[0])
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line, parse_int=str, parse_float=str)  # a number of a million digits takes minutes to compute
+    except (ValueError, RecursionError):  # nested too deep for the check is not what people call a record
+        return False
+    return True
+
+
+def _blocks(lines: list[Line]) -> list[Block]:
+    blocks: list[Block] = []
+    small = _SMALL if len(lines) > _MAX_RECORDS else 0
+    for number, line in enumerate(lines, 1):
+        if line.is_blank:
+            continue
+        start = line.start + len(line.text) - len(line.text.lstrip())
+        end = line.start + len(line.text)
+        first = number
+        if blocks and end - blocks[-1].start <= small:
+            last = blocks.pop()
+            start, first = last.start, (last.locator.lines or (number,))[0]
+        blocks.append(Block(start, end, "code", (), Locator(lines=(first, number))))
+    return blocks
