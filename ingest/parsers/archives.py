@@ -19,20 +19,18 @@ from ingest.parsers.decoding import clean
 from ingest.parsers.headings import one_line
 from ingest.parsers.joined import join
 from ingest.parsers.limits import ParserLimits
+from ingest.parsers.packages import pieces
 from ingest.parsers.registry import format_of
 from ingest.parsers.registry import parse as parse_file
 from rag.documents import Document
 from rag.errors import ParseError
 
 _MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-_PIECE_BYTES = 64 << 10
 _MAX_RATIO = 300  # expanded to compressed; text reaches some 20
 _RATIO_COUNTS_FROM = 16 << 20
 _MAX_LEFT_OUT, _MAX_LEFT_OUT_IN_MESSAGE = 2_000, 400  # characters
 _ENCRYPTED = 0x1
-# The other methods expand a piece of input to gigabytes before anybody can count.
-_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, NotImplementedError)
+_BROKEN = (zipfile.BadZipFile, struct.error, OSError, ValueError, OverflowError, NotImplementedError)
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -69,7 +67,7 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
     if limits.max_depth < 1:
         raise ParseError("too_deep", "The archive lies in too many others. Raise QUOTH_INGEST__MAX_ARCHIVE_DEPTH.")
     archive, entries = _open(data, limits)
-    reading = _Reading(archive, len(data), limits)
+    reading = _Reading(archive, limits)
     with archive:
         for info, label in entries:
             reading.add(info, label)
@@ -81,9 +79,10 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
 
 def _open(data: bytes, limits: ParserLimits) -> tuple[zipfile.ZipFile, list[tuple[zipfile.ZipInfo, str]]]:
     """The archive, and the files in it that count with the paths they are shown by."""
-    # Before zipfile makes a record of each; a count that is a lie costs memory, of which there is a limit.
+    # Before zipfile makes a record of each; the directory's own count may be a lie.
     end = data.rfind(b"PK\x05\x06")
-    if end >= 0 and len(data) >= end + 12 and struct.unpack_from("<H", data, end + 10)[0] > limits.max_entries:
+    size = int.from_bytes(data[end + 12 : end + 16], "little")
+    if data.count(b"PK\x01\x02", max(end - size, 0), max(end, 0)) > limits.max_entries:
         raise _too_many(limits)
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
@@ -114,11 +113,10 @@ def label_of(path: str) -> str:
 class _Reading:
     """What was read so far of one archive."""
 
-    def __init__(self, archive: zipfile.ZipFile, size: int, limits: ParserLimits) -> None:
+    def __init__(self, archive: zipfile.ZipFile, limits: ParserLimits) -> None:
         self.parts: list[tuple[str, Document]] = []
         self.left_out: list[tuple[str, ParseError]] = []
         self._archive = archive
-        self._size = size
         self._limits = limits
         self._budget = ExpansionBudget(limits.max_expanded_bytes, limits.max_expanded_bytes)
         self._characters = 0
@@ -127,7 +125,7 @@ class _Reading:
         """Read one file, or note why not. Raises ParseError `too_long` when the archive as a whole is too much."""
         try:
             refuse(info, label)
-            data = self._expand(info)
+            data = expand(self._archive, info, self._budget)
         except ParseError as error:
             if error.reason == "too_long":
                 raise
@@ -148,9 +146,6 @@ class _Reading:
             self._limits.check_characters(self._characters)
             self.parts.append((label, document))
 
-    def _expand(self, info: zipfile.ZipInfo) -> bytes:
-        return read_entry(self._archive, info, self._budget, self._size)
-
     @property
     def attributes(self) -> dict[str, str | int]:
         """How many files were read, and the names and reasons of those that were not."""
@@ -170,30 +165,23 @@ def refuse(info: zipfile.ZipInfo, label: str) -> None:
         raise ParseError("unsupported", "No parser reads it.")
     if info.flag_bits & _ENCRYPTED:
         raise ParseError("encrypted", "It asks for a password.")
-    if info.compress_type not in _METHODS:
-        raise ParseError("unsupported", "It is compressed by a method that is not read. Pack it anew with Deflate.")
 
 
-def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: ExpansionBudget, size: int) -> bytes:
-    """Expand one entry of an archive of `size` bytes, piece by piece.
+def expand(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: ExpansionBudget) -> bytes:
+    """Expand one entry, piece by piece.
 
     Raises:
-        ParseError: `too_long` (the budget is spent, or it is a bomb by its ratio), `corrupt`.
+        ParseError: `too_long` (the budget is spent, or it is a bomb by its ratio), `corrupt`, `unsupported` (a method).
     """
-    packed = max(1, min(info.compress_size, size))
-    pieces: list[bytes] = []
-    length = 0
-    try:
-        with archive.open(info) as source:
-            while piece := source.read(_PIECE_BYTES):
-                budget.spend(len(piece))
-                length += len(piece)
-                if length > max(_RATIO_COUNTS_FROM, _MAX_RATIO * packed):
-                    raise ParseError("too_long", "The archive expands like no sound one does. Unpack it.")
-                pieces.append(piece)
-    except (*_BROKEN, RuntimeError) as error:  # RuntimeError: encrypted after all
-        raise ParseError("corrupt", f"It cannot be unpacked: {_said(error)}.") from error
-    return b"".join(pieces)
+    content = bytearray()
+    for piece in pieces(archive, info):
+        budget.spend(len(piece))
+        content += piece
+        if len(content) > max(_RATIO_COUNTS_FROM, _MAX_RATIO * info.compress_size):
+            raise ParseError("too_long", "The archive expands like no sound one does. Unpack it.")
+    if zlib.crc32(content) != info.CRC:
+        raise ParseError("corrupt", "Its checksum is wrong.")
+    return bytes(content)
 
 
 def _said(error: Exception) -> str:

@@ -19,9 +19,11 @@ from rag.documents import Document
 from rag.errors import ParseError
 from rag.settings import IngestSettings
 from tests.ingest.made import SAMPLES
+from tests.ingest.pictures import drawn, png, scan, written
 
 SETTINGS = IngestSettings(parser_processes=2, parser_wall_seconds=30)
 LIMITS = ParserLimits.of(SETTINGS)
+IMAGE = png(drawn())
 
 
 def with_pool(work: Callable[[ParserPool], Awaitable[None]], **changes: object) -> None:
@@ -172,9 +174,10 @@ def test_no_process_outlives_the_pool() -> None:
 
 
 CONFINED = """
-import socket, subprocess, sys
+import os, socket, subprocess, sys
 from ingest.parsers.child import confine
-confine(1 << 30)
+from ingest.parsers.tesseract import ENVIRONMENT, command
+confine(1 << 30, sys.argv[3])
 def refused(call):
     try:
         call()
@@ -186,6 +189,12 @@ def refused(call):
 print(refused(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])), 2)))
 print(refused(lambda: socket.getaddrinfo("localhost", 80)))
 print(refused(lambda: subprocess.run(["true"])))
+print(refused(lambda: subprocess.run(["/bin/sh", "-c", "exit"], executable=sys.argv[3])))
+print(refused(lambda: subprocess.run(command(sys.argv[3], "eng"))))
+print(refused(lambda: subprocess.run(command("/bin/sh", "eng"), env=ENVIRONMENT)))
+print(refused(lambda: os.posix_spawn(sys.argv[3], command(sys.argv[3], "eng"), ENVIRONMENT)))
+print(refused(lambda: os.execve(sys.argv[3], command(sys.argv[3], "eng"), ENVIRONMENT)))
+print(subprocess.run(command(sys.argv[3], "eng"), env=ENVIRONMENT, stderr=subprocess.PIPE).stderr.decode())
 def write():
     with open(sys.argv[2], "w") as file:
         file.write("x")
@@ -197,13 +206,160 @@ print(asyncio.run(asyncio.sleep(0, True)))
 
 
 def test_the_process_is_confined(tmp_path: Path) -> None:
+    # What passes for tesseract, under all limits, can write no file and run, but do no more than the process may.
+    program = like_tesseract(
+        tmp_path, f"exec 3>&2 2>/dev/null; (echo x >{tmp_path}/written); (ulimit -n; ulimit -v) >&3"
+    )
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         output = subprocess.run(
-            [sys.executable, "-c", CONFINED, str(port), str(tmp_path / "file")],
+            [sys.executable, "-c", CONFINED, str(port), str(tmp_path / "file"), program],
             capture_output=True, text=True, check=False, env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )  # fmt: skip
-    assert output.stdout.split() == ["True"] * 6, output.stderr
+    limits = ["64", str((1 << 30) >> 10)] if sys.platform != "darwin" else ["64", "unlimited"]
+    assert output.stdout.split() == ["True"] * 8 + limits + ["True"] * 3, output.stderr
+    written = tmp_path / "written"
+    assert not written.exists() or not written.read_bytes()
+
+
+def like_tesseract(folder: Path, script: str) -> str:
+    program = folder / "tesseract"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def with_slow_tesseract(folder: Path, work: Callable[[ParserPool], Awaitable[None]], **changes: object) -> None:
+    """A pool with one process, whose tesseract never ends by itself."""
+    like_tesseract(folder, "exec /bin/sleep 300")
+    settings = SETTINGS.model_copy(update={"parser_processes": 1, **changes})
+
+    async def run() -> None:
+        async with ParserPool(settings, ParserLimits.of(settings, program_folders=str(folder))) as pool:
+            await work(pool)
+
+    asyncio.run(run())
+
+
+def processes_below(parent: int) -> set[int]:
+    """Living processes that `parent` started."""
+    with subprocess.Popen(["ps", "-o", "pid=,stat=", "--ppid", str(parent)], stdout=subprocess.PIPE, text=True) as ps:
+        assert ps.stdout is not None
+        found = [line.split() for line in ps.stdout]
+    return {int(pid) for pid, state in found if not state.startswith("Z")} - {ps.pid}
+
+
+def lives(pid: int) -> bool:
+    with subprocess.Popen(["ps", "-o", "stat=", "-p", str(pid)], stdout=subprocess.PIPE, text=True) as ps:
+        assert ps.stdout is not None
+        return any(not line.startswith("Z") for line in ps.stdout)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it did not come to that")
+
+
+async def tesseract_below(pids: Callable[[], set[int]]) -> int:
+    """Wait for the process that a parsing process starts."""
+    found: set[int] = set()
+
+    def look() -> bool:
+        found.update(*(processes_below(pid) for pid in pids()))
+        return bool(found)
+
+    await until(look)
+    (pid,) = found
+    return pid
+
+
+def test_recognition_has_a_wall_limit_of_its_own(tmp_path: Path) -> None:
+    async def work(pool: ParserPool) -> None:
+        before = children()
+        task = asyncio.create_task(pool.parse(IMAGE, "a.png"))
+        tesseract = await tesseract_below(lambda: children() - before)
+        with pytest.raises(ParseError, match="Raise QUOTH_INGEST__OCR_WALL_SECONDS") as caught:
+            await task
+        assert caught.value.reason == "parser_timeout"
+        await until(lambda: not lives(tesseract))
+        assert (await pool.parse(b"fine", "a.txt")).text == "fine"
+
+    with_slow_tesseract(tmp_path, work, ocr_wall_seconds=2, parser_wall_seconds=0.5)
+
+
+def test_a_cancelled_image_takes_tesseract_along(tmp_path: Path) -> None:
+    async def work(pool: ParserPool) -> None:
+        before = children()
+        task = asyncio.create_task(pool.parse(IMAGE, "a.png"))
+        tesseract = await tesseract_below(lambda: children() - before)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: not lives(tesseract))
+
+    with_slow_tesseract(tmp_path, work)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_killed_process_takes_tesseract_along(tmp_path: Path) -> None:
+    async def work(pool: ParserPool) -> None:
+        before = children()
+        task = asyncio.create_task(pool.parse(IMAGE, "a.png"))
+        tesseract = await tesseract_below(lambda: children() - before)
+        (child,) = children() - before
+        os.kill(child, 9)
+        with pytest.raises(ParseError):
+            await task
+        await until(lambda: not lives(tesseract))
+
+    with_slow_tesseract(tmp_path, work)
+
+
+OWNER = """
+import asyncio, sys
+from ingest.parsers.limits import ParserLimits
+from ingest.sandbox import ParserPool
+from rag.settings import IngestSettings
+from tests.ingest.pictures import drawn, png
+async def main():
+    settings = IngestSettings()
+    async with ParserPool(settings, ParserLimits.of(settings, program_folders=sys.argv[1])) as pool:
+        await pool.parse(png(drawn()), "a.png")
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_killed_ingest_takes_tesseract_along(tmp_path: Path) -> None:
+    like_tesseract(tmp_path, "exec /bin/sleep 300")
+    search = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+    with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], env={"PYTHONPATH": search}) as owner:
+
+        async def work() -> None:
+            tesseract = await tesseract_below(lambda: processes_below(owner.pid))
+            owner.kill()
+            await until(lambda: not lives(tesseract))
+
+        try:
+            asyncio.run(work())
+        finally:
+            owner.kill()
+
+
+@pytest.mark.skipif(not LIMITS.ocr_program, reason="tesseract is not installed")
+def test_tesseract_works_under_the_limits() -> None:
+    files = {"a.png": png(written("Keys are kept here")), "a.pdf": scan([written("Keys are kept there")])}
+
+    async def work(pool: ParserPool) -> None:
+        for name, data in files.items():
+            document = await pool.parse(data, name)
+            assert document == parse(data, name, LIMITS)
+            assert document.text.startswith("Keys are kept")
+
+    with_pool(work)
 
 
 def test_the_process_loads_neither_models_nor_settings() -> None:
@@ -243,7 +399,10 @@ def test_every_hostile_and_every_real_file_has_an_outcome(collections: Path) -> 
         for path in (collections / folder).rglob("*")
         if path.is_file() and format_of(path.name)
     )
-    known = {"wrong_type", "corrupt", "encrypted", "binary", "no_text", "needs_ocr", "too_long", "too_deep"}
+    known = {
+        "wrong_type", "corrupt", "encrypted", "binary", "no_text", "needs_ocr", "image_without_text", "too_long",
+        "too_deep",
+    }  # fmt: skip
     outcomes: dict[str, str] = {}
 
     async def work(pool: ParserPool) -> None:
