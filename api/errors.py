@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from rag.errors import (
     FingerprintMismatchError,
     InvalidInputError,
+    LeaseLostError,
     NotFoundError,
     QuothError,
     StorageUnavailableError,
@@ -31,6 +32,7 @@ _STATUSES: tuple[tuple[type[QuothError], int, str, str], ...] = (
     (StoreNotFoundError, 404, "invalid_request_error", "model_not_found"),
     (NotFoundError, 404, "invalid_request_error", "not_found"),
     (FingerprintMismatchError, 409, "server_error", "embedder_mismatch"),
+    (LeaseLostError, 409, "server_error", "taken_over"),
     (StorageUnavailableError, 503, "server_error", "storage_unavailable"),
     (UpstreamUnavailableError, 503, "server_error", "upstream_unavailable"),
     (UpstreamRejectedError, 502, "server_error", "upstream_rejected"),

@@ -75,14 +75,14 @@ async def _summaries(settings: Settings) -> list[dict[str, Any]]:
 
 async def _status(settings: Settings, *, files: bool) -> dict[str, Any]:
     from rag.ledger.connection import connect
-    from rag.ledger.documents import Documents
+    from rag.ledger.refusals import Refusals
     from rag.ledger.stores import Stores
 
     found = await _summaries(settings)
     if files:
         engine = connect(settings.data_dir, settings.ledger_url)
         for store in found:
-            refused = Documents(engine).refused(Stores(engine).get(store["name"]).id)
+            refused = Refusals(engine).all(Stores(engine).get(store["name"]).id)
             store["files"] = [asdict(refusal) for refusal in refused]
         engine.dispose()
     return {

@@ -1,37 +1,44 @@
-"""Folder to index: plan, parse, chunk, embed, write, prune. One bad file never stops the run."""
+"""Folder to index: find, read, embed, write, prune, count. One bad file never stops the run."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
 
-from ingest.changes import compare_hash, compare_stat, seen_again
-from ingest.chunking import RECIPE as CHUNKING_RECIPE
-from ingest.chunking import chunk_document
-from ingest.lock import ingest_lock
-from ingest.outcomes import FileOutcome, IngestSummary
-from ingest.parsers.registry import recipe_of
+from ingest.embedding import PointMaker
+from ingest.outcomes import BLAMELESS, WITHOUT_TEXT, FileOutcome, IngestSummary
+from ingest.planning import Planner, Recipes, refusal_of
+from ingest.reading import Reader
 from ingest.sandbox import ParserPool
-from ingest.sources import Refused, SourceFile, root_uri, walk
+from ingest.sources import Refused, SourceFile, root_uri, source_at, walk
 from ingest.writing import Checkpoint, Writer, no_checkpoint
 from rag.assembly import Engine
 from rag.concurrency import in_thread
-from rag.documents import document_id, generation_of
-from rag.errors import InvalidInputError, ParseError, StorageError
-from rag.ledger.documents import DocumentRecord, Indexed, Refusal
-from rag.ledger.stores import Store
+from rag.documents import Point
+from rag.errors import InvalidInputError, LeaseLostError, ParseError, StorageError
+from rag.leasing import hold, store_lease
+from rag.ledger.documents import DocumentRecord, Indexed
+from rag.ledger.jobs import Job, JobFile
+from rag.ledger.leases import Lease
+from rag.ledger.refusals import Refusal
 
 logger = logging.getLogger(__name__)
 
-# Documents are written together once they have this many chunks: enough to fill the embedder's batches, few enough
-# that a kill costs seconds.
+# Documents are embedded and written together once they have this many chunks: enough to fill the embedder's batches,
+# few enough that a kill costs seconds.
 BATCH_CHUNKS = 256
 
-UNREADABLE = "unreadable"
+# Text that waits to be embedded: parsers are faster, and would fill the memory with a large folder.
+WAITING_CHARACTERS = 4_000_000
+
+PAGE_FILES = 64
+PAGE_DOCUMENTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Ingestor:
         paths: Sequence[Path],
         store: str,
         *,
+        retry: bool = False,
         on_progress: OnProgress = lambda _: None,
         on_wait: Callable[[], None] = lambda: None,
     ) -> IngestSummary:
@@ -66,177 +74,302 @@ class Ingestor:
         Args:
             paths: files and folders.
             store: the store's name; made when there is none.
+            retry: whether to try files again that failed as often as they may.
             on_progress: called after every file.
             on_wait: called when another ingest of the store has to be waited for.
 
         Raises:
             InvalidInputError: a path does not exist, or the store's name is malformed.
             FingerprintMismatchError: the store was embedded by another embedder.
+            LeaseLostError: the store was deleted, or taken over by another process.
             StorageError, UpstreamError: the run could not go on; run it again to finish it.
         """
-        started = time.monotonic()
-        files = await in_thread(lambda: list(walk(paths, self._engine.settings.ingest)))
-        if not files and store not in await in_thread(self._engine.stores.names):
+        job = await self.submit(paths, store, retry=retry)
+        return await self.work(job, on_progress=on_progress, on_wait=on_wait)
+
+    async def submit(self, paths: Sequence[Path], store: str, *, retry: bool = False) -> Job:
+        """Note in the ledger that these paths are to be ingested. Raises as `run`."""
+        roots = [root_uri(path) for path in paths]
+        names = await in_thread(self._engine.stores.names)
+        if store not in names and await in_thread(next, walk(paths, self._engine.settings.ingest), None) is None:
             raise _nothing_found(paths)
         owner = await self._engine.open_store(store)
-        async with ingest_lock(self._engine.settings.data_dir, owner.id, on_wait):
-            run = _Run(self._engine, owner, paths, len(files), self._checkpoint, on_progress)
-            await run.all(files)
-        run.summary.seconds = time.monotonic() - started
-        return run.summary
+        return await in_thread(self._engine.jobs.submit, owner.id, roots, retry=retry)
+
+    async def work(
+        self,
+        job: Job,
+        *,
+        on_progress: OnProgress = lambda _: None,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> IngestSummary:
+        """Do a job, from its beginning; what an earlier attempt has finished is found unchanged. Raises as `run`."""
+        started = time.monotonic()
+        engine = self._engine
+        await engine.open_store(job.store)
+        lease_name = store_lease(job.store_id)
+        async with hold(engine.leases, engine.settings.data_dir, lease_name, on_wait=on_wait) as lease:
+            assert lease is not None, "whoever waits gets it"  # noqa: S101
+            run = _Run(engine, job, lease, self._checkpoint, on_progress)
+            try:
+                summary = await run.all()
+                summary.seconds = time.monotonic() - started
+                await run.finish(summary)
+            except LeaseLostError:
+                raise
+            except Exception as error:
+                await run.fail(error)
+                raise
+        return summary
 
 
 class _Run:
     """The state of one run."""
 
-    def __init__(
-        self, engine: Engine, store: Store, paths: Sequence[Path], found: int, checkpoint: Checkpoint,
-        on_progress: OnProgress,
-    ) -> None:  # fmt: skip
-        self.summary = IngestSummary(store=store.name, found=found)
+    def __init__(self, engine: Engine, job: Job, lease: Lease, checkpoint: Checkpoint, on_progress: OnProgress) -> None:
         self._engine = engine
-        self._store = store
-        self._paths = paths
-        self._roots = [root_uri(path) for path in paths]
+        self._job = job
+        self._lease = lease
+        self._jobs = engine.jobs.under_lease(lease)
+        self._documents = engine.documents.under_lease(lease)
+        self._paths = [path_of(uri) for uri in job.paths]
+        self._checkpoint = checkpoint
         self._on_progress = on_progress
-        self._refusals: list[Refusal] = []
-        self._kept: set[str] = set()
-        self._done = 0
-        self._writer = Writer(store.id, engine.documents, engine.vectors, engine.embedder, engine.sparse, checkpoint)
-        self._ready: asyncio.Queue[Indexed | None] = asyncio.Queue(maxsize=32)
+        self._recipes = Recipes(engine)
+        self._reader = Reader(engine, self._documents, job.store_id, self._recipes)
+        self._points = PointMaker(job.store_id, engine.documents, engine.vectors, engine.embedder, engine.sparse)
+        self._writer = Writer(job.store_id, self._documents, engine.vectors, checkpoint)
+        self._found = self._done = 0
+        self._removed = self._moved = 0
 
-    async def all(self, files: Sequence[SourceFile | Refused]) -> None:
+    async def all(self) -> IngestSummary:
+        await in_thread(self._jobs.start, self._job.id)
         await self._writer.sweep()
-        self._known = await in_thread(self._engine.documents.under, self._store.id, self._roots)
-        if not files and not self._known:
-            raise _nothing_found(self._paths)
-        todo: asyncio.Queue[SourceFile] = asyncio.Queue()
-        for file in files:
-            if isinstance(file, Refused):
-                self._close(FileOutcome(file.uri, file.outcome, file.reason, file.message))
-            elif self._is_unchanged(file):
-                self._close(FileOutcome(file.uri, "unchanged"))
-            else:
-                todo.put_nowait(file)
-        if not todo.empty():
-            await self._read_and_write(todo)
+        todo = await self._scan()
+        self._checkpoint("scanned")
+        if todo:
+            await self._read_and_write(attempts=0)
+        if await in_thread(self._jobs.todo, self._job.id, -1, 1, 1):
+            # With nothing beside them: what took their memory, or wrote to them, may have been the others.
+            await self._read_and_write(attempts=1)
         await self._prune()
-        await self._finish()
+        return await self._count()
 
-    def _is_unchanged(self, file: SourceFile) -> bool:
-        return compare_stat(file, self._known.get(file.uri), self._recipe(file)) == "unchanged"
+    async def _scan(self) -> bool:
+        """Note every file that is there; returns whether any has to be read."""
+        planner = Planner(self._engine, self._job.store_id, retry=self._job.retry)
+        files = await in_thread(walk, self._paths, self._engine.settings.ingest)
+        todo = False
+        while True:
+            rows, outcomes, refusals = await in_thread(planner.judge, files, self._found)
+            if not rows:
+                break
+            await in_thread(self._jobs.add, self._job.id, rows)
+            if refusals:
+                await in_thread(self._engine.refusals.replace, self._job.store_id, refusals, self._lease)
+            todo = todo or len(outcomes) < len(rows)
+            self._found += len(rows)
+            for outcome in outcomes:
+                self._report(outcome)
+        if not self._found and not await in_thread(self._jobs.gone, self._job, "", 1):
+            raise _nothing_found(self._paths)
+        return todo
 
-    async def _read_and_write(self, todo: asyncio.Queue[SourceFile]) -> None:
+    async def _read_and_write(self, attempts: int) -> None:
+        todo: asyncio.Queue[tuple[JobFile, DocumentRecord | None] | None] = asyncio.Queue(maxsize=PAGE_FILES)
+        ready = _Waiting(WAITING_CHARACTERS)
+        embedded: asyncio.Queue[tuple[list[Indexed], list[Point]] | None] = asyncio.Queue(maxsize=1)
         try:
             async with ParserPool(self._engine.settings.ingest) as pool, asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._write_batches())
-                async with asyncio.TaskGroup() as readers:
-                    for _ in range(min(pool.size, todo.qsize())):
-                        readers.create_task(self._read_files(todo, pool))
-                await self._ready.put(None)
+                readers = 1 if attempts else pool.size
+                tasks.create_task(self._feed(todo, attempts, readers))
+                tasks.create_task(self._embed(ready, embedded))
+                tasks.create_task(self._write(embedded))
+                async with asyncio.TaskGroup() as reading:
+                    for _ in range(readers):
+                        reading.create_task(self._read_files(todo, ready, pool))
+                await ready.end()
         except ExceptionGroup as failures:
             raise _first(failures) from failures
 
-    async def _read_files(self, todo: asyncio.Queue[SourceFile], pool: ParserPool) -> None:
-        while not todo.empty():
-            file = todo.get_nowait()
+    async def _feed(
+        self, todo: asyncio.Queue[tuple[JobFile, DocumentRecord | None] | None], attempts: int, readers: int
+    ) -> None:
+        last = -1
+        while page := await in_thread(self._jobs.todo, self._job.id, last, PAGE_FILES, attempts):
+            last = page[-1].seq
+            known = await in_thread(self._documents.at, self._job.store_id, [file.uri for file in page])
+            for file in page:
+                await todo.put((file, known.get(file.uri)))
+        for _ in range(readers):
+            await todo.put(None)
+
+    async def _read_files(
+        self, todo: asyncio.Queue[tuple[JobFile, DocumentRecord | None] | None], ready: _Waiting, pool: ParserPool
+    ) -> None:
+        while (item := await todo.get()) is not None:
+            file, known = item
             try:
-                ready = await self._read(file, pool)
+                document = await self._read(file, known, pool)
             except ParseError as error:
-                self._close(FileOutcome(file.uri, "failed", error.reason, str(error)))
+                await self._refuse(file, error.reason, str(error))
+            except (StorageError, LeaseLostError):
+                raise
             except Exception as error:
                 # The edge of one file: whatever its parser did, the others go on.
                 logger.exception("a file failed", extra={"uri": file.uri})
-                self._close(FileOutcome(file.uri, "failed", "internal", f"{type(error).__name__}: {error}"))
+                await self._refuse(file, "internal", f"{type(error).__name__}: {error}")
             else:
-                if ready is None:
-                    self._close(FileOutcome(file.uri, "unchanged"))
+                if document is None:
+                    await in_thread(self._jobs.close, self._job.id, file.uri, "unchanged")
+                    self._report(FileOutcome(file.uri, "unchanged"))
                 else:
-                    await self._ready.put(ready)
+                    await ready.put(document)
 
-    async def _read(self, file: SourceFile, pool: ParserPool) -> Indexed | None:
-        """Parse and chunk a file; None when its bytes are those that are indexed."""
-        source = await in_thread(file.read, self._engine.settings.ingest.max_file_bytes)
-        recipe = self._recipe(file)
-        known = self._known.get(file.uri)
-        if known is not None and compare_hash(source.sha256, known, recipe) == "unchanged":
-            await in_thread(self._engine.documents.touch, [seen_again(source.file, known, time.time_ns())])
-            return None
-        document = await pool.parse(source.data, file.path.name)
-        identity = document_id(self._store.id, file.uri)
-        generation = generation_of(source.sha256, recipe)
-        chunks = await in_thread(
-            chunk_document, document, identity, generation, self._engine.embedder.tokenizer, self._engine.chunk_tokens
-        )
-        if not chunks:
-            raise ParseError("no_text", f"{file.path.name} holds no text that could be indexed.")
-        record = DocumentRecord(
-            id=identity, store_id=self._store.id, uri=file.uri, title=document.title, media_type=document.media_type,
-            attributes=document.attributes, size_bytes=source.file.size_bytes, mtime_ns=source.file.mtime_ns,
-            checked_ns=time.time_ns(), source_sha256=source.sha256, recipe=recipe, generation=generation,
-        )  # fmt: skip
-        return Indexed(record=record, text=document.text, chunks=chunks)
+    async def _read(self, file: JobFile, known: DocumentRecord | None, pool: ParserPool) -> Indexed | None:
+        source = await in_thread(source_at, file.uri, file.root_uri, self._engine.settings.ingest)
+        if isinstance(source, Refused):
+            raise ParseError(source.reason, source.message)
+        return await self._reader.read(source, known, pool)
 
-    async def _write_batches(self) -> None:
-        batch: list[Indexed] = []
-        while True:
-            item = await self._ready.get()
-            if item is not None:
-                batch.append(item)
-            full = sum(len(each.chunks) for each in batch) >= BATCH_CHUNKS
-            if batch and (full or item is None):
-                await self._writer.write(batch)
-                for each in batch:
-                    self._close(FileOutcome(each.record.uri, "indexed", chunks=len(each.chunks)))
-                batch = []
-            if item is None:
-                return
+    async def _refuse(self, file: JobFile, reason: str, message: str) -> None:
+        """Remember why a file is not indexed, or that it is to be tried once more."""
+        if reason in BLAMELESS and not file.attempts:
+            await in_thread(self._jobs.close, self._job.id, file.uri, "todo", file.reason)
+            return
+        outcome = FileOutcome(file.uri, "skipped" if reason in WITHOUT_TEXT else "failed", reason, message)
+        await in_thread(self._remember, file, outcome)
+        self._report(outcome)
+
+    def _remember(self, file: JobFile, outcome: FileOutcome) -> None:
+        store_id = self._job.store_id
+        source = source_at(file.uri, file.root_uri, self._engine.settings.ingest)
+        before = self._engine.refusals.at(store_id, [file.uri]).get(file.uri)
+        refusal = Refusal(file.uri, outcome.outcome, outcome.reason, outcome.message)
+        if isinstance(source, SourceFile):
+            refusal = refusal_of(source, outcome, self._recipes.trial_of(source.path.name), before)
+        self._engine.refusals.replace(store_id, [refusal], self._lease)
+        self._jobs.close(self._job.id, file.uri, outcome.outcome, outcome.reason)
+
+    async def _embed(self, ready: _Waiting, embedded: asyncio.Queue[tuple[list[Indexed], list[Point]] | None]) -> None:
+        while batch := await ready.take(BATCH_CHUNKS):
+            points = await self._points.points(batch)
+            self._checkpoint("embedded")
+            await embedded.put((batch, points))
+        await embedded.put(None)
+
+    async def _write(self, embedded: asyncio.Queue[tuple[list[Indexed], list[Point]] | None]) -> None:
+        while (item := await embedded.get()) is not None:
+            batch, points = item
+            await self._writer.write(batch, points, self._job.id)
+            for each in batch:
+                self._report(FileOutcome(each.record.uri, "indexed", chunks=len(each.chunks)))
 
     async def _prune(self) -> None:
         """Remove documents whose file is gone or no longer holds text: citing them would cite what is not there.
 
         What cannot be read at present, a file or a whole folder, stays as it was last read.
         """
-        closed = tuple(refusal.uri for refusal in self._refusals if refusal.reason == UNREADABLE)
-        below = tuple(f"{uri}/" for uri in closed)
-        refused = {refusal.uri for refusal in self._refusals}
-        gone = {
-            uri: record.id
-            for uri, record in self._known.items()
-            if uri not in self._kept and uri not in closed and not uri.startswith(below)
-        }
-        await self._writer.retire(list(gone.values()))
-        self.summary.removed = sum(uri not in refused for uri in gone)
+        closed = tuple(f"{uri}/" for uri in await in_thread(self._jobs.uris, self._job.id, "unreadable"))
+        after = ""
+        while page := await in_thread(self._jobs.gone, self._job, after, PAGE_DOCUMENTS):
+            after = page[-1][0]
+            gone = [row for row in page if row[2] not in BLAMELESS and not row[0].startswith(closed)]
+            missing = [uri for uri, _, reason in gone if not reason]
+            self._removed += len(missing)
+            self._moved += await in_thread(self._jobs.count_moved, self._job, missing)
+            await self._writer.retire([document for _, document, _ in gone])
 
-    async def _finish(self) -> None:
-        documents, vectors = self._engine.documents, self._engine.vectors
-        await in_thread(documents.replace_refusals, self._store.id, self._roots, self._refusals)
-        self.summary.chunks = await in_thread(documents.count_chunks, self._store.id)
-        points = await vectors.count(self._store.id)
-        if points != self.summary.chunks:
+    async def _count(self) -> IngestSummary:
+        tally = await in_thread(self._jobs.tally, self._job.id)
+        summary = IngestSummary.of(self._job.store, self._found, tally)
+        summary.removed, summary.moved = self._removed, self._moved
+        summary.chunks = await in_thread(self._documents.count_chunks, self._job.store_id)
+        points = await self._engine.vectors.count(self._job.store_id)
+        if points != summary.chunks:
             raise StorageError(
-                f"The vector store holds {points} points of {self._store.name!r}, the ledger {self.summary.chunks} "
-                f"chunks. Make the store anew: quoth stores delete {self._store.name}, then quoth ingest."
+                f"The vector store holds {points} points of {self._job.store!r}, the ledger {summary.chunks} chunks. "
+                f"Mend it: quoth doctor --store {self._job.store} --repair."
             )
-        self.summary.require_identity()
+        return summary
 
-    def _recipe(self, file: SourceFile) -> str:
-        return f"{recipe_of(file.path.name)};{CHUNKING_RECIPE};{self._engine.recipe}"
+    async def finish(self, summary: IngestSummary) -> None:
+        await in_thread(self._jobs.drop_refusals, self._job)
+        await in_thread(self._jobs.remember_roots, self._job)
+        await in_thread(self._jobs.finish, self._job, summary.as_dict())
+        if self._writer.has_deleted:
+            await in_thread(self._documents.purge)
+        self._checkpoint("finished")
 
-    def _close(self, outcome: FileOutcome) -> None:
-        self.summary.add(outcome)
-        if outcome.outcome in ("indexed", "unchanged"):
-            self._kept.add(outcome.uri)
-        else:
-            self._refusals.append(Refusal(outcome.uri, outcome.outcome, outcome.reason, outcome.message))
+    async def fail(self, error: Exception) -> None:
+        """Note why the job could not go on, unless the ledger is what failed."""
+        try:
+            await in_thread(self._jobs.fail, self._job.id, f"{error}")
+        except StorageError as second:
+            logger.warning("the failed job could not be noted: %s", second)
+
+    def _report(self, outcome: FileOutcome) -> None:
         self._done += 1
-        self._on_progress(Progress(self.summary.found, self._done, outcome))
+        self._on_progress(Progress(self._found, self._done, outcome))
+
+
+class _Waiting:
+    """Documents that wait to be embedded, of so many characters together and no more."""
+
+    def __init__(self, characters: int) -> None:
+        self._limit = characters
+        self._characters = 0
+        self._blocked = 0
+        self._documents: list[Indexed] = []
+        self._ended = False
+        self._changed = asyncio.Condition()
+
+    async def put(self, document: Indexed) -> None:
+        """Add a document, once there is room; one that is longer than all the room waits for an empty one."""
+        async with self._changed:
+            self._blocked += 1
+            self._changed.notify_all()
+            await self._changed.wait_for(
+                lambda: not self._documents or self._characters + len(document.text) <= self._limit
+            )
+            self._blocked -= 1
+            self._documents.append(document)
+            self._characters += len(document.text)
+            self._changed.notify_all()
+
+    async def end(self) -> None:
+        """Say that no more will come."""
+        async with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    async def take(self, chunks: int) -> list[Indexed]:
+        """Documents with so many chunks together, or all there are at the end or when no more fit; none at the end."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._ended or self._is_full(chunks))
+            taken: list[Indexed] = []
+            count = 0
+            while self._documents and count < chunks:
+                taken.append(self._documents.pop(0))
+                count += len(taken[-1].chunks)
+                self._characters -= len(taken[-1].text)
+            self._changed.notify_all()
+            return taken
+
+    def _is_full(self, chunks: int) -> bool:
+        counted = sum(len(document.chunks) for document in self._documents)
+        return counted >= chunks or bool(self._documents and self._blocked)
+
+
+def path_of(uri: str) -> Path:
+    """The path of a `file://` URI, byte for byte."""
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
 
 
 def _nothing_found(paths: Sequence[Path]) -> InvalidInputError:
     return InvalidInputError(
         f"There are no files in {', '.join(str(path) for path in paths)}. Name a folder that holds documents; hidden "
-        "files are not read."
+        "and ignored files are not read."
     )
 
 

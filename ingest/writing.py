@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from rag.concurrency import in_thread
-from rag.documents import Point, SparseVector
+from rag.documents import Point
 from rag.errors import StorageError
 from rag.filters import And, Eq, In
 from rag.ledger.documents import Documents, GenerationKey, Indexed
-from rag.protocols import ChunkStore, Embedder, SparseEncoder
+from rag.protocols import ChunkStore
 
 SLICE = 256
 
@@ -32,68 +32,56 @@ class Writer:
         store_id: str,
         documents: Documents,
         vectors: ChunkStore,
-        embedder: Embedder,
-        sparse: SparseEncoder,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         """Args: `checkpoint` is called with the name of each step once it is done; the crash tests kill there."""
         self._store_id = store_id
         self._documents = documents
         self._vectors = vectors
-        self._embedder = embedder
-        self._sparse = sparse
         self._checkpoint = checkpoint
+        self.has_deleted = False
 
-    async def write(self, batch: Sequence[Indexed]) -> None:
+    async def write(self, batch: Sequence[Indexed], points: Sequence[Point], job_id: str | None = None) -> None:
         """Index documents: on return queries see them, and their older generations are gone.
 
+        Args:
+            batch: at least one document, each once.
+            points: of all their chunks.
+            job_id: of the job that notes what became of them.
+
         Raises:
-            UpstreamError: the embedder failed; nothing of the batch is visible.
+            LeaseLostError: another process writes to this store; nothing more of the batch was made visible.
             StorageError: the vector store failed, or holds another number of points than it was given.
         """
         keys = [(item.record.id, item.record.generation) for item in batch]
         await in_thread(self._documents.begin, self._store_id, keys)
         self._checkpoint("begun")
-        chunks = [chunk for item in batch for chunk in item.chunks]
-        for start in range(0, len(chunks), SLICE):
-            some = chunks[start : start + SLICE]
-            texts = [chunk.embedded_text for chunk in some]
-            dense = await self._embedder.embed_passages(texts)
-            self._checkpoint("embedded")
-            sparse = await in_thread(self._encode, texts)
-            await self._vectors.upsert(
-                self._store_id,
-                [
-                    Point(chunk.id, chunk.document_id, chunk.generation, vector, terms)
-                    for chunk, vector, terms in zip(some, dense, sparse, strict=True)
-                ],
-            )
+        for start in range(0, len(points), SLICE):
+            await self._vectors.upsert(self._store_id, points[start : start + SLICE])
             self._checkpoint("upserted")
         await self._vectors.flush()
         self._checkpoint("flushed")
-        for item in batch:
-            await self._require_points(item)
+        await self._require_points(batch, len(points))
         self._checkpoint("counted")
-        retired = await in_thread(self._documents.switch, batch)
+        retired = await in_thread(self._documents.switch, batch, job_id)
         self._checkpoint("switched")
         await self._delete_points(retired)
 
     async def retire(self, document_ids: Sequence[str]) -> None:
         """Remove documents: out of sight at once, then out of the vector store."""
-        retired = await in_thread(self._documents.retire, self._store_id, document_ids)
-        self._checkpoint("retired")
-        await self._delete_points(retired)
+        if document_ids:
+            retired = await in_thread(self._documents.retire, self._store_id, document_ids)
+            self._checkpoint("retired")
+            await self._delete_points(retired)
 
     async def sweep(self) -> None:
-        """Finish what a killed ingest left: delete points that no query may see. Only the lock's holder may call it."""
+        """Finish what a killed ingest left: delete points that no query may see. For the lease's holder only."""
         await self._delete_points(await in_thread(self._documents.leftovers, self._store_id))
-
-    def _encode(self, texts: Sequence[str]) -> list[SparseVector]:
-        return [self._sparse.encode_passage(text) for text in texts]
 
     async def _delete_points(self, keys: Sequence[GenerationKey]) -> None:
         if not keys:
             return
+        self.has_deleted = True
         by_generation: defaultdict[str, list[str]] = defaultdict(list)
         for document, generation in keys:
             by_generation[generation].append(document)
@@ -106,12 +94,12 @@ class Writer:
         await in_thread(self._documents.forget, keys)
         self._checkpoint("forgotten")
 
-    async def _require_points(self, item: Indexed) -> None:
-        record = item.record
-        mine = And((Eq("document_id", record.id), Eq("generation", record.generation)))
+    async def _require_points(self, batch: Sequence[Indexed], expected: int) -> None:
+        generations = tuple(item.record.generation for item in batch)
+        mine = And((In("document_id", tuple(item.record.id for item in batch)), In("generation", generations)))
         found = await self._vectors.count(self._store_id, mine)
-        if found != len(item.chunks):
+        if found != expected:
             raise StorageError(
-                f"The vector store holds {found} points of {record.uri}, not {len(item.chunks)}; the document was not "
-                "switched. Run the ingest again."
+                f"The vector store holds {found} points of {len(batch)} documents that have {expected} chunks, the "
+                f"first of them {batch[0].record.uri}; they were not switched. Run the ingest again."
             )

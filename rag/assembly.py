@@ -7,17 +7,26 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from rag.answering import Answerer
 from rag.bm25 import BM25Encoder
 from rag.concurrency import in_thread
 from rag.errors import ConfigurationError
+from rag.leasing import hold, store_lease
 from rag.ledger.connection import connect as connect_ledger
+from rag.ledger.connection import purge
 from rag.ledger.documents import Documents
+from rag.ledger.jobs import Jobs
+from rag.ledger.leases import Leases
+from rag.ledger.refusals import Refusals
 from rag.ledger.stores import Store, Stores
 from rag.protocols import ChatModel, ChunkStore, Embedder, Fingerprint, SparseEncoder
 from rag.retrieval import Retriever
 from rag.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine as Ledger
 
 EMBEDDERS = {"onnx": "onnx", "sentence-transformers": "sentence_transformer", "openai": "openai"}
 
@@ -29,6 +38,9 @@ class Engine:
     settings: Settings
     stores: Stores
     documents: Documents
+    refusals: Refusals
+    jobs: Jobs
+    leases: Leases
     vectors: ChunkStore
     embedder: Embedder
     sparse: SparseEncoder
@@ -72,12 +84,18 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         collection = collection_name(embedder.fingerprint)
         vectors = _open_vectors(settings, collection, embedder.fingerprint.dimension)
         stack.push_async_callback(vectors.close)
-        stores, documents, sparse = Stores(ledger), Documents(ledger), BM25Encoder()
-        yield Engine(
-            settings=settings, stores=stores, documents=documents, vectors=vectors, embedder=embedder, sparse=sparse,
-            retriever=Retriever(stores, documents, vectors, embedder, sparse, settings.retrieval),
-            collection=collection,
-        )  # fmt: skip
+        yield make_engine(settings, ledger, vectors, embedder, collection)
+
+
+def make_engine(settings: Settings, ledger: Ledger, vectors: ChunkStore, embedder: Embedder, collection: str) -> Engine:
+    """An engine over what is open already."""
+    stores, documents, sparse = Stores(ledger), Documents(ledger), BM25Encoder()
+    return Engine(
+        settings=settings, stores=stores, documents=documents, refusals=Refusals(ledger), jobs=Jobs(ledger),
+        leases=Leases(ledger), vectors=vectors, embedder=embedder, sparse=sparse,
+        retriever=Retriever(stores, documents, vectors, embedder, sparse, settings.retrieval),
+        collection=collection,
+    )  # fmt: skip
 
 
 @asynccontextmanager
@@ -139,7 +157,11 @@ def _open_vectors(settings: Settings, collection: str, dimension: int) -> ChunkS
 
 
 async def delete_store(settings: Settings, name: str) -> None:
-    """Delete a store and all that it holds, whichever embedder made it. Raises StoreNotFoundError."""
+    """Delete a store and all that it holds, whichever embedder made it; an ingest into it stops at its next step.
+
+    Raises:
+        StoreNotFoundError: there is none of this name.
+    """
     async with AsyncExitStack() as stack:
         ledger = await in_thread(connect_ledger, settings.data_dir, settings.ledger_url)
         stack.callback(ledger.dispose)
@@ -147,6 +169,8 @@ async def delete_store(settings: Settings, name: str) -> None:
         store = await in_thread(stores.get, name)
         vectors = _open_vectors(settings, store.collection, store.fingerprint.dimension)
         stack.push_async_callback(vectors.close)
-        await vectors.delete(store.id)
-        await vectors.flush()
-        await in_thread(stores.delete, store)
+        async with hold(Leases(ledger), settings.data_dir, store_lease(store.id), take_over=True):
+            await vectors.delete(store.id)
+            await vectors.flush()
+            await in_thread(stores.delete, store)
+        await in_thread(purge, ledger)

@@ -9,6 +9,7 @@
     │   └── ModelNotFoundError
     ├── InvalidInputError           the caller's request cannot be served as it stands
     ├── ParseError                  one file could not be turned into text
+    ├── LeaseLostError              another process has taken over what this one was doing
     ├── StorageError                the vector store or the ledger refused or failed
     │   └── StorageUnavailableError     it cannot be reached at present
     └── UpstreamError               a model behind a network failed
@@ -69,6 +70,10 @@ class ParseError(QuothError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class LeaseLostError(QuothError):
+    """Another process has taken over what this one was doing; nothing that it did later was kept."""
 
 
 class StorageError(QuothError):

@@ -96,10 +96,12 @@ class IngestSettings(Section):
     ocr: Literal["auto", "off"] = Field("auto", description="read images and scans where tesseract is installed")
     ocr_languages: str = Field("eng", pattern=r"^[A-Za-z_]+(\+[A-Za-z_]+)*$", description="of tesseract, joined by +")
     ocr_wall_seconds: float = Field(600, gt=0, description="for one image or scan, instead of parser_wall_seconds")
+    max_attempts: int = Field(3, ge=1, description="runs that try a file again whose parser died or took too long")
     parser_processes: int = Field(0, ge=0, description="0 takes one for each core")
     parser_memory_bytes: int = Field(1 << 30, ge=1 << 26)
     parser_cpu_seconds: int = Field(60, ge=1)
     parser_wall_seconds: float = Field(120, gt=0)
+    rescan_seconds: float = Field(300, gt=0, description="while watching, look at the whole folder this often")
 
 
 class ServerSettings(Section):

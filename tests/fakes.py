@@ -9,14 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.assembly import Engine
+from rag.assembly import Engine, make_engine
 from rag.backends.vectors.memory import MemoryChunkStore
-from rag.bm25 import BM25Encoder
 from rag.ledger.connection import connect
-from rag.ledger.documents import Documents
-from rag.ledger.stores import Stores
 from rag.protocols import ChunkStore, Embedder, Fingerprint, ModelDelta, Prompt, Sampling
-from rag.retrieval import Retriever
 from rag.settings import load_settings
 
 DIMENSION = 64
@@ -100,7 +96,5 @@ def fake_engine(
     ledger = connect(data_dir)
     embedder = embedder or BagOfWordsEmbedder()
     vectors = vectors or MemoryChunkStore(DIMENSION)
-    stores, documents, sparse = Stores(ledger), Documents(ledger), BM25Encoder()
-    retriever = Retriever(stores, documents, vectors, embedder, sparse, settings.retrieval)
-    yield Engine(settings, stores, documents, vectors, embedder, sparse, retriever, "fake")
+    yield make_engine(settings, ledger, vectors, embedder, "fake")
     ledger.dispose()

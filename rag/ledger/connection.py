@@ -42,6 +42,16 @@ def connect(data_dir: Path, url: str | None = None) -> Engine:
     return engine
 
 
+def purge(engine: Engine) -> None:
+    """Make what was deleted unreadable in the files: freed pages are zeroed, and here the log is emptied.
+
+    Readers that are in the middle of something can keep a part of the log; the next purge takes it.
+    """
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
     assert isinstance(connection, SqliteConnection)  # noqa: S101
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, delete, false, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, tuple_, update
 
-from rag.documents import AttributeValue, Block, BlockKind, Candidate, Chunk, Locator, SearchHit
-from rag.ledger.tables import chunks, documents, generations, refusals
+from rag.documents import AttributeValue, Block, BlockKind, Candidate, Chunk, Locator, SearchHit, text_key
+from rag.ledger.connection import purge
+from rag.ledger.jobs import note_indexed
+from rag.ledger.leases import Lease
+from rag.ledger.refusals import drop
+from rag.ledger.tables import chunks, documents, generations
 
 # SQLite allows 32,766 variables in a statement; a batch of rows must stay below that.
 BATCH = 500
@@ -19,7 +26,13 @@ GenerationKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord:
-    """One indexed document, as its source was when it was read."""
+    """One indexed document, as its source was when it was read.
+
+    Attributes:
+        digest: SHA-256 over all of its rows that a citation depends on, set by `switch`; None if an older version of
+            Quoth wrote them.
+        sketch: of its words, for finding near duplicates.
+    """
 
     id: str
     store_id: str
@@ -33,6 +46,8 @@ class DocumentRecord:
     source_sha256: str
     recipe: str
     generation: str
+    digest: str | None = None
+    sketch: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +59,60 @@ class Indexed:
     chunks: Sequence[Chunk]
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A file that is not in the index, and why."""
-
-    uri: str
-    outcome: str
-    reason: str
-    message: str
-
-
 class Documents:
     """The documents of one ledger. Every method works inside the store whose id it is given."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, lease: Lease | None = None) -> None:
+        """With a lease, every transaction that writes fails with LeaseLostError once somebody else has it."""
         self._engine = engine
+        self._lease = lease
 
-    def under(self, store_id: str, roots: Iterable[str]) -> dict[str, DocumentRecord]:
-        """Documents whose URI is one of `roots` or lies below it, by URI."""
-        query = select(documents).where(documents.c.store_id == store_id, _below(documents.c.uri, roots))
+    def under_lease(self, lease: Lease) -> Documents:
+        """The same documents, written to under a lease."""
+        return Documents(self._engine, lease)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            if self._lease:
+                self._lease.require(connection)
+            yield connection
+
+    def at(self, store_id: str, uris: Sequence[str]) -> dict[str, DocumentRecord]:
+        """The documents of these URIs, by URI."""
+        found: dict[str, DocumentRecord] = {}
         with self._engine.connect() as connection:
-            rows = connection.execute(query).mappings()
-            return {row["uri"]: DocumentRecord(**row) for row in rows}
+            for start in range(0, len(uris), BATCH):
+                some = documents.c.uri.in_(uris[start : start + BATCH])
+                rows = connection.execute(select(documents).where(documents.c.store_id == store_id, some)).mappings()
+                found.update({row["uri"]: DocumentRecord(**row) for row in rows})
+        return found
+
+    def all(self, store_id: str) -> Iterator[DocumentRecord]:
+        """Every document, in the order of their ids, read a page at a time."""
+        last = ""
+        while True:
+            query = select(documents).where(documents.c.store_id == store_id, documents.c.id > last)
+            with self._engine.connect() as connection:
+                rows = connection.execute(query.order_by(documents.c.id).limit(BATCH)).mappings().all()
+            yield from (DocumentRecord(**row) for row in rows)
+            if len(rows) < BATCH:
+                return
+            last = rows[-1]["id"]
+
+    def embedded_as(self, store_id: str, keys: Sequence[str]) -> dict[str, str]:
+        """For each text key (see rag.documents.text_key) that a visible chunk has, the id of one such chunk."""
+        found: dict[str, str] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(keys), BATCH):
+                some = chunks.c.text_key.in_(keys[start : start + BATCH])
+                query = select(chunks.c.text_key, chunks.c.id).where(chunks.c.store_id == store_id, some)
+                found.update({row[0]: row[1] for row in connection.execute(query)})
+        return found
 
     def begin(self, store_id: str, keys: Sequence[GenerationKey]) -> None:
         """Note that points of these generations are about to be written."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             known = _states(connection, keys)
             for document, generation in keys:
                 row = {"document_id": document, "generation": generation}
@@ -79,21 +122,25 @@ class Documents:
                 elif state == "retired":
                     connection.execute(update(generations).where(_is(row)).values(state="writing"))
 
-    def switch(self, ready: Sequence[Indexed]) -> list[GenerationKey]:
-        """Make these generations the ones that queries see, in one transaction.
+    def switch(self, ready: Sequence[Indexed], job_id: str | None = None) -> list[GenerationKey]:
+        """Make these generations the ones that queries see, and note it in the job, in one transaction.
 
         Returns:
             The generations that they replace, now retired: their points are to be deleted, then `forget` called.
         """
         retired: list[GenerationKey] = []
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             for item in ready:
                 retired += _switch_one(connection, item)
+            uris = [item.record.uri for item in ready]
+            drop(connection, ready[0].record.store_id, uris)
+            if job_id:
+                note_indexed(connection, job_id, uris)
         return retired
 
     def touch(self, records: Sequence[DocumentRecord]) -> None:
         """Note that these sources were looked at again and hold the same bytes."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             for record in records:
                 connection.execute(
                     update(documents)
@@ -104,7 +151,7 @@ class Documents:
     def retire(self, store_id: str, document_ids: Sequence[str]) -> list[GenerationKey]:
         """Take documents out of sight; returns their generations, whose points are to be deleted."""
         keys: list[GenerationKey] = []
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             for start in range(0, len(document_ids), BATCH):
                 some = document_ids[start : start + BATCH]
                 owned = and_(generations.c.store_id == store_id, generations.c.document_id.in_(some))
@@ -125,26 +172,15 @@ class Documents:
 
     def forget(self, keys: Sequence[GenerationKey]) -> None:
         """Drop generations whose points are gone."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             for start in range(0, len(keys), BATCH):
                 some = keys[start : start + BATCH]
                 key = tuple_(generations.c.document_id, generations.c.generation)
                 connection.execute(delete(generations).where(key.in_(some), generations.c.state != "active"))
 
-    def replace_refusals(self, store_id: str, roots: Iterable[str], found: Sequence[Refusal]) -> None:
-        """Record which files below `roots` were skipped or failed, in place of what was recorded before."""
-        with self._engine.begin() as connection:
-            connection.execute(delete(refusals).where(refusals.c.store_id == store_id, _below(refusals.c.uri, roots)))
-            for item in {item.uri: item for item in found}.values():
-                values = {"outcome": item.outcome, "reason": item.reason, "message": item.message}
-                connection.execute(insert(refusals).values(store_id=store_id, uri=item.uri, **values))
-
-    def refused(self, store_id: str) -> list[Refusal]:
-        """Files that were skipped or failed, by URI."""
-        columns = (refusals.c.uri, refusals.c.outcome, refusals.c.reason, refusals.c.message)
-        query = select(*columns).where(refusals.c.store_id == store_id).order_by(refusals.c.uri)
-        with self._engine.connect() as connection:
-            return [Refusal(**row) for row in connection.execute(query).mappings()]
+    def purge(self) -> None:
+        """Make what was deleted unreadable in the ledger's files, as far as its readers let it."""
+        purge(self._engine)
 
     def count_chunks(self, store_id: str) -> int:
         """Chunks that queries can find."""
@@ -178,12 +214,6 @@ def _is(row: Mapping[str, str]) -> Any:
     return and_(generations.c.document_id == row["document_id"], generations.c.generation == row["generation"])
 
 
-def _below(column: Any, roots: Iterable[str]) -> Any:
-    # A range instead of LIKE: URIs hold % and _, and a range uses the index. "0" is the character after "/".
-    trimmed = [root.rstrip("/") for root in roots]
-    return or_(false(), *(or_(column == root, and_(column >= f"{root}/", column < f"{root}0")) for root in trimmed))
-
-
 def _states(connection: Connection, keys: Sequence[GenerationKey]) -> dict[GenerationKey, str]:
     key = tuple_(generations.c.document_id, generations.c.generation)
     query = select(generations.c.document_id, generations.c.generation, generations.c.state).where(key.in_(keys))
@@ -201,9 +231,26 @@ def _switch_one(connection: Connection, item: Indexed) -> list[GenerationKey]:
     rows = [_chunk_row(record.store_id, chunk) for chunk in item.chunks]
     if rows:
         connection.execute(insert(chunks), rows)
+    row = _row(record)
     connection.execute(delete(documents).where(documents.c.id == record.id))
-    connection.execute(insert(documents).values(**_row(record)))
+    connection.execute(insert(documents).values(**row | {"digest": digest_of(row, item.text, rows)}))
     return [(row[0], row[1]) for row in retired]
+
+
+def digest_of(document: Mapping[str, Any], text: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 over what a document's rows hold, times and what is derived from it aside.
+
+    Args:
+        document: its row.
+        text: canonical.
+        rows: those of its chunks, in the order of their ordinals.
+    """
+    digest = hashlib.sha256()
+    names = ("id", "store_id", "uri", "title", "media_type", "attributes", "source_sha256", "recipe", "generation")
+    for row in ({name: document[name] for name in names}, *(dict(row) for row in rows)):
+        digest.update(json.dumps(row, sort_keys=True, separators=(",", ":")).encode())
+    digest.update(text.encode())
+    return digest.hexdigest()
 
 
 def _row(record: DocumentRecord) -> dict[str, Any]:
@@ -216,6 +263,7 @@ def _chunk_row(store_id: str, chunk: Chunk) -> dict[str, Any]:
         "ordinal": chunk.ordinal, "char_start": chunk.char_start, "char_end": chunk.char_end, "prefix": chunk.prefix,
         "headings": list(chunk.headings), "locator": chunk.locator.as_dict(),
         "blocks": [[b.start, b.end, b.kind, list(b.headings), b.locator.as_dict()] for b in chunk.blocks],
+        "text_key": text_key(chunk.embedded_text),
     }  # fmt: skip
 
 

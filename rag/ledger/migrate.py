@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from rag.errors import ConfigurationError
 
-HEAD = "0001"
+HEAD = "0002"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from rag.documents import store_id
 from rag.errors import FingerprintMismatchError, InvalidInputError, StoreNotFoundError
-from rag.ledger.tables import chunks, documents, generations, refusals, stores
+from rag.ledger.tables import chunks, documents, generations, job_files, jobs, refusals, roots, stores
 from rag.protocols import Fingerprint
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,9 @@ class Stores:
     def delete(self, store: Store) -> None:
         """Forget a store and all that it holds; its points must be gone from the vector store before."""
         with self._engine.begin() as connection:
-            for table in (refusals, chunks, generations, documents):
+            own = select(jobs.c.id).where(jobs.c.store_id == store.id)
+            connection.execute(delete(job_files).where(job_files.c.job_id.in_(own)))
+            for table in (jobs, roots, refusals, chunks, generations, documents):
                 connection.execute(delete(table).where(table.c.store_id == store.id))
             connection.execute(delete(stores).where(stores.c.id == store.id))
 

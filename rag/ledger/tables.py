@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -51,6 +52,8 @@ documents = Table(
     Column("source_sha256", String(64), nullable=False),
     Column("recipe", Text, nullable=False),
     Column("generation", String(32), nullable=False),
+    Column("digest", String(64), nullable=True),
+    Column("sketch", LargeBinary, nullable=True),
     UniqueConstraint("store_id", "uri"),
 )
 
@@ -81,11 +84,13 @@ chunks = Table(
     Column("headings", JSON, nullable=False),
     Column("locator", JSON, nullable=False),
     Column("blocks", JSON, nullable=False),
+    Column("text_key", String(32), nullable=True),
     UniqueConstraint("document_id", "generation", "ordinal"),
     Index(None, "store_id"),
+    Index(None, "store_id", "text_key"),
 )
 
-# The latest outcome of each file that is not a document: why it was skipped or failed.
+# The latest outcome of each file that is not a document: why it was skipped or failed, and what it was like then.
 refusals = Table(
     "refusals",
     metadata,
@@ -94,4 +99,61 @@ refusals = Table(
     Column("outcome", String(8), nullable=False),
     Column("reason", String(64), nullable=False),
     Column("message", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("mtime_ns", BigInteger, nullable=False, server_default="0"),
+    Column("recipe", Text, nullable=False, server_default=""),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+)
+
+# What was ingested by name: the folders and files that a store is kept in step with.
+roots = Table(
+    "roots",
+    metadata,
+    Column("store_id", ForeignKey("stores.id"), primary_key=True),
+    Column("uri", Text, primary_key=True),
+    Column("added_at", Float, nullable=False),
+)
+
+# Who may write where. `fence` grows with every holder and never shrinks, so a row outlives what it guards.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("place", String(64), nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("store_id", ForeignKey("stores.id"), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("paths", JSON, nullable=False),
+    Column("retry", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float, nullable=True),
+    Column("finished_at", Float, nullable=True),
+    Column("counts", JSON, nullable=False),
+    Column("error", Text, nullable=False),
+    Index(None, "store_id", "created_at"),
+)
+
+# The files that a running job has found: `todo`, or what became of each. They go when the job is done.
+job_files = Table(
+    "job_files",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("uri", Text, nullable=False),
+    Column("root_uri", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("outcome", String(12), nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Index(None, "job_id", "uri"),
+    Index(None, "job_id", "outcome"),
 )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ingest.outcomes import IngestSummary
 from ingest.pipeline import Ingestor, Progress
 from rag.assembly import Engine
-from rag.errors import FingerprintMismatchError, InvalidInputError, UpstreamUnavailableError
+from rag.errors import FingerprintMismatchError, InvalidInputError, UpstreamError
 from tests.fakes import BagOfWordsEmbedder, fake_engine
 
 
@@ -89,7 +89,7 @@ def test_every_file_has_one_outcome(engine: Engine, docs: Path) -> None:
     assert summary.indexed == 3
     assert summary.failed["corrupt"] == 1
     assert summary.skipped.total() + summary.failed.total() == 4
-    refused = engine.documents.refused(engine.stores.get("default").id)
+    refused = engine.refusals.all(engine.stores.get("default").id)
     assert len(refused) == 4
     assert all(refusal.reason and refusal.message for refusal in refused)
 
@@ -127,7 +127,7 @@ class FailingEmbedder(BagOfWordsEmbedder):
 
     async def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if self.failure == "down":
-            raise UpstreamUnavailableError("the embedder is down")
+            raise UpstreamError("the embedder is down")
         vectors = await super().embed_passages(texts)
         if self.failure == "nan":
             vectors[0, 0] = np.nan
@@ -138,7 +138,7 @@ class FailingEmbedder(BagOfWordsEmbedder):
 def test_a_failing_embedder_loses_nothing(tmp_path: Path, docs: Path, failure: str) -> None:
     embedder = FailingEmbedder(failure)
     with fake_engine(tmp_path / "data", embedder) as engine:
-        with pytest.raises((UpstreamUnavailableError, InvalidInputError)):
+        with pytest.raises(UpstreamError):
             ingest(engine, docs)
         assert engine.documents.count_chunks(engine.stores.get("default").id) == 0
         embedder.failure = ""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from rag.documents import Block, Candidate, Chunk, Locator, Scores, chunk_id, document_id
+from rag.documents import Block, Candidate, Chunk, Locator, Scores, chunk_id, document_id, text_key
 from rag.errors import (
     ConfigurationError,
     FingerprintMismatchError,
@@ -19,7 +19,9 @@ from rag.errors import (
     StoreNotFoundError,
 )
 from rag.ledger.connection import connect
-from rag.ledger.documents import DocumentRecord, Documents, Indexed, Refusal
+from rag.ledger.documents import DocumentRecord, Documents, Indexed
+from rag.ledger.jobs import JobFile, Jobs
+from rag.ledger.refusals import Refusal, Refusals
 from rag.ledger.stores import Store, Stores
 from rag.ledger.tables import metadata
 from rag.protocols import Fingerprint
@@ -73,7 +75,9 @@ def test_a_document_is_seen_only_after_the_switch(engine: Engine, store: Store) 
     assert hit.chunk == item.chunks[0]
     assert (hit.title, hit.uri, hit.score) == ("Title", "file:///a/ü.md", 0.5)
     assert documents.leftovers(store.id) == []
-    assert documents.under(store.id, ["file:///a"]) == {"file:///a/ü.md": item.record}
+    record = documents.at(store.id, ["file:///a/ü.md", "file:///b"])["file:///a/ü.md"]
+    assert record == replace(item.record, digest=record.digest)
+    assert list(documents.all(store.id)) == [record]
 
 
 def test_a_new_generation_replaces_the_old_one_at_once(engine: Engine, store: Store) -> None:
@@ -118,15 +122,35 @@ def test_retiring_takes_text_and_chunks_away(engine: Engine, store: Store, tmp_p
     assert all(b"xylophone" not in path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_under_takes_the_root_and_what_lies_below_it(engine: Engine, store: Store) -> None:
-    documents = Documents(engine)
+def test_what_is_gone_lies_at_or_below_the_roots(engine: Engine, store: Store) -> None:
+    documents, jobs = Documents(engine), Jobs(engine)
     uris = ["file:///a", "file:///a/b.md", "file:///a/%20/c_d.md", "file:///a.md", "file:///ab/x.md", "file:///a-b/x"]
     for uri in uris:
         write(documents, indexed(store, uri, "some text", "g1"))
-    assert sorted(documents.under(store.id, ["file:///a"])) == sorted(uris[:3])
-    assert sorted(documents.under(store.id, ["file:///a/", "file:///ab/x.md"])) == sorted([*uris[:3], uris[4]])
-    assert len(documents.under(store.id, ["file:///"])) == len(uris)
-    assert documents.under(store.id, []) == {}
+
+    def gone(*roots: str) -> list[str]:
+        return [row[0] for row in jobs.gone(jobs.submit(store.id, roots), "", 100)]
+
+    assert gone("file:///a") == sorted(uris[:3])
+    assert gone("file:///a/", "file:///ab/x.md") == sorted([*uris[:3], uris[4]])
+    assert len(gone("file:///")) == len(uris)
+    assert gone() == []
+
+
+def test_the_digest_covers_every_row(engine: Engine, store: Store) -> None:
+    documents = Documents(engine)
+    item = indexed(store, "file:///a.md", "some text", "g1")
+    write(documents, item)
+    digest = documents.at(store.id, ["file:///a.md"])["file:///a.md"].digest
+    later = replace(item, record=replace(item.record, mtime_ns=9, checked_ns=9, size_bytes=9))
+    renamed = replace(item, record=replace(item.record, title="Other"))
+    moved = replace(item, chunks=[replace(item.chunks[0], char_end=8)])
+    digests = []
+    for other in (later, renamed, moved):
+        documents.switch([other])
+        digests.append(documents.at(store.id, ["file:///a.md"])["file:///a.md"].digest)
+    assert digests[0] == digest
+    assert len({digest, *digests}) == 3
 
 
 def test_stores_do_not_see_each_other(engine: Engine, store: Store) -> None:
@@ -135,16 +159,26 @@ def test_stores_do_not_see_each_other(engine: Engine, store: Store) -> None:
     write(documents, item)
     assert documents.join(other.id, candidates(item)) == []
     assert documents.retire(other.id, [item.record.id]) == []
-    assert documents.under(other.id, ["file:///a.md"]) == {}
+    assert documents.at(other.id, ["file:///a.md"]) == {}
+    assert documents.embedded_as(other.id, [text_key("me text")]) == {}
+    assert documents.embedded_as(store.id, [text_key("me text")]) == {text_key("me text"): item.chunks[0].id}
     assert documents.count_chunks(store.id) == 1
 
 
-def test_refusals_are_replaced_below_the_roots_only(engine: Engine, store: Store) -> None:
-    documents = Documents(engine)
+def test_refusals_are_dropped_below_the_roots_only(engine: Engine, store: Store) -> None:
+    refusals, jobs = Refusals(engine), Jobs(engine)
     first = [Refusal("file:///a/x", "failed", "corrupt", "m"), Refusal("file:///b/y", "skipped", "empty", "m")]
-    documents.replace_refusals(store.id, ["file:///a", "file:///b"], first)
-    documents.replace_refusals(store.id, ["file:///a"], [])
-    assert documents.refused(store.id) == [first[1]]
+    refusals.replace(store.id, first)
+    refusals.replace(store.id, [replace(first[0], reason="no_text")])
+    assert refusals.at(store.id, ["file:///a/x", "file:///c"]) == {"file:///a/x": replace(first[0], reason="no_text")}
+    job = jobs.submit(store.id, ["file:///a"])
+    jobs.start(job.id)
+    jobs.add(job.id, [JobFile(0, "file:///a/x", "file:///a", 1, "failed", "no_text")])
+    jobs.drop_refusals(job)
+    assert len(refusals.all(store.id)) == 2
+    jobs.start(job.id)
+    jobs.drop_refusals(job)
+    assert refusals.all(store.id) == [first[1]]
     summary = Stores(engine).summary(store)
     assert (summary.skipped, summary.failed) == (1, 0)
 
@@ -164,7 +198,11 @@ def test_stores_are_bound_to_their_embedder(engine: Engine, store: Store) -> Non
 def test_deleting_a_store_leaves_nothing(engine: Engine, store: Store) -> None:
     documents, stores = Documents(engine), Stores(engine)
     write(documents, indexed(store, "file:///a.md", "some text", "g1"))
-    documents.replace_refusals(store.id, ["file:///b"], [Refusal("file:///b", "failed", "corrupt", "m")])
+    Refusals(engine).replace(store.id, [Refusal("file:///b", "failed", "corrupt", "m")])
+    jobs = Jobs(engine)
+    job = jobs.submit(store.id, ["file:///b"])
+    jobs.add(job.id, [JobFile(0, "file:///b", "file:///b", 1, "todo", "new")])
+    jobs.remember_roots(job)
     stores.delete(store)
     with engine.connect() as connection:
         counts = [connection.execute(text(f"SELECT count(*) FROM {name}")).scalar() for name in metadata.tables]  # noqa: S608
