@@ -7,6 +7,7 @@ languages, and those that no person wrote by hand, are split at blank lines. Blo
 from __future__ import annotations
 
 import re
+import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,12 +31,14 @@ from ingest.parsers.languages import (
 )
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.lines import Line, block_of_lines, split_lines
-from rag.documents import Block, Document
+from rag.documents import Document
 
-MAX_PARSED_CHARACTERS = 2_000_000
+MAX_PARSED_CHARACTERS = 1_000_000  # more were generated, and nesting takes a tree of 1,000 times its length
 MAX_LINE_CHARACTERS = 5_000  # on average: longer lines were written by a tool
 SMALL_CHARACTERS = 1_000  # a class up to this length stays one block
-_MAX_STEPS = 40_000  # of the parser, each some hundred of its operations: code takes 5 to 30 for 1,000 characters
+_FREE_STEPS = 2_000  # of the parser, each some hundred of its operations
+_STEPS_PER_CHARACTER = 1 / 40  # on top; code takes 1/200 to 1/50
+_MAX_CPU_SECONDS = 5.0  # a file that is not made to be slow takes a tenth of one
 _MAX_DEPTH = 12  # of containers in containers, and of what may stand between two of them
 _READ_BYTES = 1 << 16
 _TELLS_NOTHING = re.compile(r"\W*(?:end\b\W*)*")  # closing braces; they go with what they close
@@ -70,22 +73,26 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
 def _tree(source: bytes, grammar: Grammar) -> tree_sitter.Tree | None:
     """The syntax tree; None where the grammar cannot make sense of the file within bounds.
 
-    Steps are counted and not seconds, so that the same file is always read alike.
+    Steps are counted, so that the same file is always read alike; but there are files that make single steps slow.
     """
+    most = _FREE_STEPS + len(source) * _STEPS_PER_CHARACTER
+    begun = time.process_time()
     steps = 0
+    is_stopped = False
 
-    def is_too_long(_offset: int, _has_error: bool) -> bool:
-        nonlocal steps
+    def stop(_offset: int, _has_error: bool) -> bool:
+        nonlocal steps, is_stopped
         steps += 1
-        return steps > _MAX_STEPS
+        is_stopped = steps > most or time.process_time() - begun > _MAX_CPU_SECONDS
+        return is_stopped
 
     def read(offset: int, _point: tree_sitter.Point) -> bytes:
         return source[offset : offset + _READ_BYTES]
 
     try:
-        return tree_sitter.Parser(grammar.load()).parse(read, progress_callback=is_too_long)
-    except ValueError:  # how the binding says that the callback stopped it
-        if steps > _MAX_STEPS:
+        return tree_sitter.Parser(grammar.load()).parse(read, progress_callback=stop)
+    except ValueError:  # how the binding says that it was stopped
+        if is_stopped:
             return None
         raise
 

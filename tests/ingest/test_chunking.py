@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -70,8 +71,8 @@ def embedder_tokenizer() -> VendorTokenizer:
     return VendorTokenizer(model)
 
 
-def cut(document: Document, limit: int = 32, tokenizer: Tokenizer | None = None) -> list[Chunk]:
-    return chunk_document(document, "document", "generation", tokenizer or WordTokenizer(), limit)
+def cut(document: Document, limit: int = 32, tokenizer: Tokenizer | None = None, *, titled: bool = True) -> list[Chunk]:
+    return chunk_document(document, "document", "generation", tokenizer or WordTokenizer(), limit, titled=titled)
 
 
 def check(document: Document, chunks: Sequence[Chunk], limit: int, tokenizer: Tokenizer) -> None:
@@ -84,7 +85,8 @@ def check(document: Document, chunks: Sequence[Chunk], limit: int, tokenizer: To
         assert position <= chunk.char_start
         position = chunk.char_end
         assert tokenizer.count(chunk.embedded_text) <= limit
-        assert not chunk.prefix or tokenizer.count(f"{chunk.prefix}\n") <= limit // 4
+        for line in chunk.prefix.split("\n"):
+            assert not line or tokenizer.count(f"{line}\n") <= limit // 4
         if chunk.locator.lines:
             first = len(re.split(r"\r\n|\n|\r", document.text[: chunk.char_start]))
             assert chunk.locator.lines == (first, first + len(re.split(r"\r\n|\n|\r", chunk.text)) - 1)
@@ -94,7 +96,9 @@ def check(document: Document, chunks: Sequence[Chunk], limit: int, tokenizer: To
 
 def document_of(*parts: tuple[BlockKind, str], title: str = "T") -> Document:
     """A document of these blocks, joined by blank lines; headings open a path of one level."""
-    text, blocks, headings = "", [], ()
+    text = ""
+    blocks: list[Block] = []
+    headings: tuple[str, ...] = ()
     for number, (kind, content) in enumerate(parts, 1):
         headings = (content,) if kind == "heading" else headings
         text += "\n\n" if text else ""
@@ -133,12 +137,20 @@ def documents(draw: st.DrawFn) -> Document:
 
 @pytest.mark.parametrize("name", ["words", "byte pairs"])
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(document=documents(), limit=st.sampled_from([32, 40, 256]))
-def test_any_document_is_covered_once_within_the_limit(name: str, document: Document, limit: int) -> None:
+@given(document=documents(), limit=st.sampled_from([32, 40, 256]), titled=st.booleans())
+def test_any_document_is_covered_once_within_the_limit(name: str, document: Document, limit: int, titled: bool) -> None:
     tokenizer: Tokenizer = WordTokenizer() if name == "words" else byte_pairs()
-    chunks = cut(document, limit, tokenizer)
+    chunks = cut(document, limit, tokenizer, titled=titled)
     check(document, chunks, limit, tokenizer)
-    assert cut(document, limit, tokenizer) == chunks
+    assert cut(document, limit, tokenizer, titled=titled) == chunks
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(document=documents(), limit=st.sampled_from([32, 40, 256]), titled=st.booleans())
+def test_any_document_by_the_embedders_tokenizer(
+    embedder_tokenizer: VendorTokenizer, document: Document, limit: int, titled: bool
+) -> None:
+    check(document, cut(document, limit, embedder_tokenizer, titled=titled), limit, embedder_tokenizer)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -217,6 +229,116 @@ def test_a_long_table_is_cut_between_rows_and_long_code_at_blank_lines() -> None
     assert all(chunk.text.startswith("row") for chunk in cut(document_of(("table", rows))))
     functions = "\n\n".join(f"def f{number}\nbody a b c d\nend" for number in range(20))
     assert all(chunk.text.startswith("def") for chunk in cut(document_of(("code", functions))))
+
+
+HEADER = "| name | value |"
+
+
+def table_of(count: int, header: str = HEADER) -> str:
+    return "\n".join([header, "| --- | --- |", *(f"| row{number} | {number} |" for number in range(count))])
+
+
+def test_each_part_of_a_long_table_has_its_header_in_the_prefix() -> None:
+    chunks = cut(document_of(("heading", "A"), ("table", table_of(60)), ("paragraph", words(60))), 64)
+    parts = [chunk for chunk in chunks if chunk.text.startswith("| row")]
+    assert len(parts) > 3
+    assert {chunk.prefix for chunk in parts} == {f"T > A\n{HEADER}"}
+    others = [chunk.prefix for chunk in chunks if chunk not in parts]
+    assert set(others) == {"T > A"}
+    assert HEADER in chunks[0].text
+    assert all(chunk.text.count("\n") >= 2 for chunk in parts[:-1]), "the header leaves room for rows"
+
+
+def test_a_header_stands_alone_without_a_heading_and_is_not_a_drawn_line() -> None:
+    table = "\n".join(["===== =====", "name  value", "===== =====", *(f"row{n}  {n}" for n in range(60))])
+    chunks = cut(document_of(("table", table)), titled=False)
+    assert [chunk.prefix for chunk in chunks[1:]] == ["name  value"] * (len(chunks) - 1)
+    assert chunks[0].prefix == ""
+
+
+def test_a_header_longer_than_its_share_is_left_out() -> None:
+    chunks = cut(document_of(("table", table_of(40, header=f"| {words(20)} | b |"))), 64)
+    assert {chunk.prefix for chunk in chunks} == {"T"}
+
+
+def test_a_table_that_fits_has_no_header_in_its_prefix() -> None:
+    chunks = cut(document_of(("paragraph", words(40)), ("table", table_of(3))), 64)
+    assert [chunk.prefix for chunk in chunks] == ["T", "T"]
+
+
+def test_a_long_list_is_cut_between_its_items() -> None:
+    items = [f"- {words(7)}.\n\n  {words(7)}. New sentence\n  {words(3)}" for _ in range(12)]
+    chunks = cut(document_of(("list", "\n".join(items))), 64)
+    assert len(chunks) > 4
+    assert all(chunk.text.startswith("- ") for chunk in chunks)
+
+
+def test_the_name_of_a_file_is_not_embedded() -> None:
+    document = document_of(("paragraph", "text"), ("heading", "A"), ("paragraph", words(20)), title="report-final")
+    assert [chunk.prefix for chunk in cut(document, 16, titled=False)][-1] == "A"
+    renamed = replace(document, title="report-final-2")
+    assert cut(document, titled=False) == cut(renamed, titled=False)
+    assert cut(document) != cut(renamed)
+
+
+def located(*parts: tuple[str, Locator]) -> Document:
+    text, blocks = "", []
+    for content, locator in parts:
+        text += "\n\n" if text else ""
+        blocks.append(Block(len(text), len(text) + len(content), "paragraph", (), locator))
+        text += content
+    return Document("T", text, tuple(blocks), "text/plain")
+
+
+@pytest.mark.parametrize("field", ["sheet", "entry"])
+def test_no_chunk_reaches_into_another_sheet_or_entry(field: str) -> None:
+    document = located(*((name, Locator.from_dict({field: name[0]})) for name in ("a1", "a2", "b1", "a3")))
+    chunks = cut(document)
+    assert [chunk.text for chunk in chunks] == ["a1\n\na2", "b1", "a3"]
+    assert [getattr(chunk.locator, field) for chunk in chunks] == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("field", ["slide", "cell"])
+def test_a_slide_or_cell_begins_a_chunk_unless_the_one_before_is_tiny(field: str) -> None:
+    contents = [words(6), "tiny", words(6), words(6)]
+    document = located(*((text, Locator.from_dict({field: number})) for number, text in enumerate(contents, 1)))
+    chunks = cut(document)
+    assert [chunk.text for chunk in chunks] == [contents[0], f"tiny\n\n{contents[2]}", contents[3]]
+    assert [getattr(chunk.locator, field) for chunk in chunks] == [1, 2, 4]
+    at = len("tiny\n\n")
+    assert getattr(chunks[1].place_of(at, at + 2)[1], field) == 3
+
+
+def test_rows_are_told_exactly() -> None:
+    rows = "\n".join(f"row {number} {words(4)}" for number in range(10, 30))
+    document = Document(
+        "T",
+        f"Totals\n\n{rows}",
+        (
+            Block(0, 6, "heading", ("Totals",), Locator(sheet="S")),
+            Block(8, 8 + len(rows), "table", ("Totals",), Locator(sheet="S", rows=(10, 29))),
+        ),
+        "text/csv",
+    )
+    chunks = cut(document)
+    check(document, chunks, 32, WordTokenizer())
+    assert len(chunks) > 3
+    for chunk in chunks:
+        numbers = [int(number) for number in re.findall(r"row (\d+)", chunk.text)]
+        assert chunk.locator == Locator(sheet="S", rows=(numbers[0], numbers[-1]))
+        for number in numbers:
+            at = chunk.text.index(f"row {number}")
+            assert chunk.place_of(at, at + 6)[1].rows == (number, number)
+        both = chunk.place_of(chunk.text.index(f"row {numbers[0]}"), len(chunk.text))[1]
+        assert both.rows == (numbers[0], numbers[-1])
+
+
+def test_lines_of_an_entry_count_from_its_own_beginning() -> None:
+    inner = f"one\n{words(40)}\nthree"
+    document = located(("mail", Locator(lines=(1, 1))), (inner, Locator(entry="a.txt", lines=(5, 7))))
+    chunks = cut(document)
+    assert [chunk.locator.lines for chunk in chunks] == [(1, 1), (5, 6), (6, 7)]
+    assert chunks[-1].place_of(len(chunks[-1].text) - 3, len(chunks[-1].text))[1].lines == (7, 7)
 
 
 def test_prose_is_cut_between_sentences_though_its_lines_are_wrapped() -> None:
