@@ -14,6 +14,8 @@ name if the walk meets that, else under the link's. Names and rules are asked ab
 what a link leads to.
 """
 
+# ruff: noqa: PTH112 - paths are strings here, since there may be millions of them
+
 from __future__ import annotations
 
 import hashlib
