@@ -216,7 +216,7 @@ def _moved(locator: Locator, lines: int) -> Locator:
     """Where the line begins that is so many lines further down in a block of this locator."""
     if not lines or (locator.lines is None and locator.rows is None):
         return locator
-    ranges = [(each[0] + lines, each[1]) if each else None for each in (locator.lines, locator.rows)]
+    ranges = [(min(each[0] + lines, each[1]), each[1]) if each else None for each in (locator.lines, locator.rows)]
     return replace(locator, lines=ranges[0], rows=ranges[1])
 
 

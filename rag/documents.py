@@ -16,6 +16,7 @@ NAMESPACE = uuid.UUID("7d1e6f0a-6d0c-5b39-9c4b-51756f746820")
 
 BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
 AttributeValue = str | int | float | bool
+Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Locator:
         return cls(**values)
 
 
-def _join(first: tuple[int, int] | None, last: tuple[int, int] | None) -> tuple[int, int] | None:
+def _join(first: Range | None, last: Range | None) -> Range | None:
     if first is None or last is None:
         return first or last
     return first[0], max(first[1], last[1])
@@ -153,9 +154,15 @@ def _narrowed(block: Block, text: str, offset: int, span: tuple[int, int], begun
     counted_from, base = (block.start, whole) if block.start >= offset else (offset, begun)
     above = line_breaks(text, counted_from - offset, begin - offset)
     below = above + line_breaks(text, begin - offset, end - offset)
-    lines = (base.lines[0] + above, base.lines[0] + below) if whole.lines and base.lines else None
-    rows = (base.rows[0] + above, base.rows[0] + below) if whole.rows and base.rows else None
-    return replace(whole, lines=lines, rows=rows)
+    lines = _part(whole.lines, base.lines, above, below)
+    return replace(whole, lines=lines, rows=_part(whole.rows, base.rows, above, below))
+
+
+def _part(whole: Range | None, base: Range | None, above: int, below: int) -> Range | None:
+    """A part of a block's range; a text that has more lines than its source does not lead out of the range."""
+    if whole is None or base is None:
+        return None
+    return min(base[0] + above, whole[1]), min(base[0] + below, whole[1])
 
 
 def line_breaks(text: str, start: int, end: int) -> int:

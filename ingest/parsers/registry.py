@@ -47,6 +47,13 @@ class Format:
         return cast(Parser, import_module(self.module).parse)
 
 
+_CODE = tuple(
+    (
+        ".py .pyi .js .mjs .cjs .jsx .ts .mts .cts .tsx .java .kt .kts .scala .swift .c .h .cc .cpp .cxx .hpp .hh .cs "
+        ".go .rs .rb .php .sh .bash .sql .r .lua .pl .pm .m .jl .css .scss .yaml .yml .toml .ini .cfg .conf .proto "
+        ".graphql .tf .vue .svelte .dockerfile .makefile"
+    ).split()
+)
 FORMATS = (
     Format("ingest.parsers.markdown", "markdown-1", (".md", ".markdown", ".mdx")),
     Format("ingest.parsers.plain", "plain-1", (".txt", ".text", ".log", ".vtt", ".srt", ".tex")),
@@ -64,64 +71,7 @@ FORMATS = (
     Format("ingest.parsers.written", "written-1", (".docx", ".doc", ".rtf", ".odt", ".epub")),
     Format("ingest.parsers.slides", "slides-1", (".pptx", ".ppt", ".odp")),
     Format("ingest.parsers.sheets", "sheets-1", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")),
-    Format(
-        "ingest.parsers.source_code",
-        "source-code-1",
-        (
-            ".py",
-            ".pyi",
-            ".js",
-            ".mjs",
-            ".cjs",
-            ".jsx",
-            ".ts",
-            ".mts",
-            ".cts",
-            ".tsx",
-            ".java",
-            ".kt",
-            ".kts",
-            ".scala",
-            ".swift",
-            ".c",
-            ".h",
-            ".cc",
-            ".cpp",
-            ".cxx",
-            ".hpp",
-            ".hh",
-            ".cs",
-            ".go",
-            ".rs",
-            ".rb",
-            ".php",
-            ".sh",
-            ".bash",
-            ".sql",
-            ".r",
-            ".lua",
-            ".pl",
-            ".pm",
-            ".m",
-            ".jl",
-            ".css",
-            ".scss",
-            ".yaml",
-            ".yml",
-            ".toml",
-            ".ini",
-            ".cfg",
-            ".conf",
-            ".proto",
-            ".graphql",
-            ".tf",
-            ".vue",
-            ".svelte",
-            ".dockerfile",
-            ".makefile",
-        ),
-        keeps_suffix=True,
-    ),
+    Format("ingest.parsers.source_code", "source-code-1", _CODE, keeps_suffix=True),
     Format(
         "ingest.parsers.images",
         "images-1",

@@ -87,7 +87,7 @@ def check(document: Document, chunks: Sequence[Chunk], limit: int, tokenizer: To
         assert tokenizer.count(chunk.embedded_text) <= limit
         for line in chunk.prefix.split("\n"):
             assert not line or tokenizer.count(f"{line}\n") <= limit // 4
-        if chunk.locator.lines:
+        if chunk.locator.lines and not chunk.locator.entry:
             first = len(re.split(r"\r\n|\n|\r", document.text[: chunk.char_start]))
             assert chunk.locator.lines == (first, first + len(re.split(r"\r\n|\n|\r", chunk.text)) - 1)
     assert not document.text[position:].strip()
