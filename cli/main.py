@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cli import answers, documents, models, server, stores
+from cli import answers, documents, folders, jobs, models, server, stores
 from cli.execution import guarded
 
 app = typer.Typer(
@@ -16,13 +16,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command("ingest")(documents.ingest)
+app.command("ingest")(folders.ingest)
+app.command("sync")(folders.sync)
+app.command("watch")(folders.watch)
 app.command("search")(documents.search)
 app.command("ask")(answers.ask)
 app.command("chat")(answers.chat)
 app.command("serve")(server.serve)
 app.command("status")(stores.status)
 app.add_typer(stores.app, name="stores")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 
 
