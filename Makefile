@@ -39,7 +39,7 @@ bench: .venv/.test-models ## speed and memory, printed with their commands
 	$(BIN)/python -m benchmarks.run
 
 crash: .venv/.test-models ## kill a running ingest at every named point and at random moments, long form
-	$(BIN)/python -m pytest tests/ingest/test_crash.py --crash-kills=300
+	$(BIN)/python -m pytest tests/ingest/test_crash.py --crash-kills=300 --crash-repeats=3 -s
 
 lock: ## resolve the dependencies anew (needs uv)
 	$(PYTHON) locks/compile.py

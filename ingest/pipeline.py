@@ -85,7 +85,9 @@ class Ingestor:
             StorageError, UpstreamError: the run could not go on; run it again to finish it.
         """
         job = await self.submit(paths, store, retry=retry)
-        return await self.work(job, on_progress=on_progress, on_wait=on_wait)
+        summary = await self.work(job, on_progress=on_progress, on_wait=on_wait)
+        assert summary is not None, "whoever waits gets the lease"  # noqa: S101
+        return summary
 
     async def submit(self, paths: Sequence[Path], store: str, *, retry: bool = False) -> Job:
         """Note in the ledger that these paths are to be ingested. Raises as `run`."""
@@ -102,14 +104,20 @@ class Ingestor:
         *,
         on_progress: OnProgress = lambda _: None,
         on_wait: Callable[[], None] = lambda: None,
-    ) -> IngestSummary:
-        """Do a job, from its beginning; what an earlier attempt has finished is found unchanged. Raises as `run`."""
+        wait: bool = True,
+    ) -> IngestSummary | None:
+        """Do a job, from its beginning; what an earlier attempt has finished is found unchanged. Raises as `run`.
+
+        Returns:
+            None, without `wait` only: another worker is at the store, or has done the job meanwhile.
+        """
         started = time.monotonic()
         engine = self._engine
         await engine.open_store(job.store)
-        lease_name = store_lease(job.store_id)
-        async with hold(engine.leases, engine.settings.data_dir, lease_name, on_wait=on_wait) as lease:
-            assert lease is not None, "whoever waits gets it"  # noqa: S101
+        lease_name, data_dir = store_lease(job.store_id), engine.settings.data_dir
+        async with hold(engine.leases, data_dir, lease_name, on_wait=on_wait, wait=wait) as lease:
+            if lease is None or (not wait and (await in_thread(engine.jobs.get, job.id)).state == "done"):
+                return None
             run = _Run(engine, job, lease, self._checkpoint, on_progress)
             try:
                 summary = await run.all()

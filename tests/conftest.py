@@ -8,6 +8,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--crash-kills", default="5", help="random kills of a running ingest")
+    parser.addoption("--crash-repeats", default="1", help="kills at each named point of the write order")
 
 
 @pytest.fixture(scope="session")

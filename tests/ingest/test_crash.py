@@ -1,8 +1,12 @@
 """Killed with SIGKILL at any point and run again, an ingest reaches the store of an undisturbed run."""
 
 import asyncio
+import contextlib
+import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,17 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from rag.backends.vectors.edge_process import stop_worker
+from rag.backends.vectors.edge_process import Workplace, stop_worker
 from rag.backends.vectors.qdrant_edge import EdgeChunkStore
 from rag.documents import store_id
 from rag.ledger.connection import connect
 from rag.ledger.documents import Documents
 from tests.fakes import DIMENSION
+from tests.ingest.made import SAMPLES
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINTS = [
-    "begun", "embedded", "upserted", "flushed", "counted", "switched", "deleted", "forgotten", "retired",
+    "scanned", "embedded", "begun", "upserted", "flushed", "counted", "switched", "deleted", "forgotten", "retired",
+    "finished",
 ]  # fmt: skip
+ONCE = {"scanned", "finished"}  # a run comes by there once
 
 Contents = tuple[list[tuple[str, str, int, str, str]], list[tuple[str, str, str]], list[tuple[str, str]]]
 
@@ -57,15 +64,25 @@ def contents(data: Path) -> Contents:
 def write_first(docs: Path) -> None:
     docs.mkdir()
     for number in range(12):
-        (docs / f"{number}.md").write_text(f"# Note {number}\n\n" + f"Fact {number} is about thing {number}. " * 40)
+        paragraphs = (f"Fact {number}.{line} is about thing {number}. " * 40 for line in range(24))
+        (docs / f"{number}.md").write_text(f"# Note {number}\n\n" + "\n\n".join(paragraphs))
+    for name, data in SAMPLES.items():
+        (docs / name).write_bytes(data)
+    (docs / "moved.txt").write_text("What is here will be there. " * 60)
 
 
 def write_second(docs: Path) -> None:
     for number in range(4):
-        (docs / f"{number}.md").write_text(f"# Note {number}\n\n" + f"Now fact {number} says otherwise. " * 90)
-    (docs / "5.md").unlink()
+        paragraphs = (f"Now fact {number}.{line} says otherwise. " * 40 for line in range(30))
+        (docs / f"{number}.md").write_text(f"# Note {number}\n\n" + "\n\n".join(paragraphs))
+    for gone in (5, 6):
+        (docs / f"{gone}.md").unlink()
+    shutil.copy(docs / "7.md", docs / "copy of 7.md")
+    (docs / "deep").mkdir()
+    (docs / "moved.txt").rename(docs / "deep" / "moved.txt")
     (docs / "new.txt").write_text("Something new. " * 30)
     (docs / "broken.pdf").write_bytes(b"%PDF-1.7 nothing behind it")
+    (docs / "guide.md").write_bytes(b"\0 no text any more")
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +118,15 @@ def test_an_undisturbed_update_equals_a_clean_run(prepared: tuple[Path, Path, Co
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_killed_at_a_step_of_the_write_order(prepared: tuple[Path, Path, Contents], data: Path, name: str) -> None:
+def test_killed_at_a_step_of_the_write_order(
+    prepared: tuple[Path, Path, Contents], data: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    """Killed there, taken up again and killed there again, so many times; then finished."""
     docs, _, wanted = prepared
-    victim = start(data, docs, name, "1")
-    victim.communicate(timeout=120)
-    assert victim.returncode == -9
+    for number in range(int(request.config.getoption("--crash-repeats"))):
+        victim = start(data, docs, name, "1" if name in ONCE else str(1 + number % 2))
+        victim.communicate(timeout=120)
+        assert victim.returncode == -9 or number
     finish(data, docs)
     assert contents(data) == wanted
 
@@ -114,17 +135,35 @@ def test_killed_at_a_step_of_the_write_order(prepared: tuple[Path, Path, Content
 def test_killed_at_random_moments(
     prepared: tuple[Path, Path, Contents], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    """Every third time the vector engine's process is killed too."""
     docs, before, wanted = prepared
     kills = int(request.config.getoption("--crash-kills"))
     draw = random.Random(20261121)
+    began = time.monotonic()
+    shutil.copytree(before, tmp_path / "timed")
+    finish(tmp_path / "timed", docs)
+    duration = time.monotonic() - began
+    stop_worker(tmp_path / "timed")
+    killed = 0
     for number in range(kills):
         data = tmp_path / str(number)
         shutil.copytree(before, data)
         victim = start(data, docs)
-        time.sleep(draw.uniform(0.3, 2.5))
+        time.sleep(draw.uniform(0.25, 1) * duration)
         victim.kill()
+        if number % 3 == 0:
+            kill_worker(data)
         victim.communicate()
+        killed += victim.returncode == -9
         finish(data, docs)
         assert contents(data) == wanted, f"kill {number}"
         stop_worker(data)
         shutil.rmtree(data)
+    print(f"{killed} of {kills} kills met a running ingest")  # noqa: T201
+    assert killed or not kills
+
+
+def kill_worker(data: Path) -> None:
+    note = Workplace.of(data).address_file
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(json.loads(note.read_text())["pid"], signal.SIGKILL)
