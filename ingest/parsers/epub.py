@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from ingest.parsers import hypertext
-from ingest.parsers.decoding import decode
+from ingest.parsers.decoding import clean, decode
 from ingest.parsers.headings import one_line
 from ingest.parsers.joined import join
 from ingest.parsers.limits import ParserLimits
@@ -94,7 +94,7 @@ def _check_readable(archive: zipfile.ZipFile, paths: list[str], limits: ParserLi
 
 
 def _own_title(root: Element) -> str:
-    return next((one_line("".join(node.itertext())) for node in root.iter() if _local(node) == "title"), "")
+    return next((one_line(clean("".join(node.itertext()))) for node in root.iter() if _local(node) == "title"), "")
 
 
 def _as_html(page: bytes) -> bytes:

@@ -9,6 +9,7 @@ import zipfile
 
 import xberg
 
+from ingest.parsers.decoding import clean
 from ingest.parsers.headings import one_line
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.packages import read_entry, read_xml
@@ -24,6 +25,7 @@ MADE_UP = re.compile(
 _MAIN_PART = re.compile(rb"ContentType\s*=\s*[\"']([^\"']*\.main(?:\+xml)?)[\"']")
 _PROPERTIES = ("docProps/core.xml", "meta.xml")
 _PROPERTIES_BYTES = 4 << 20
+_ANY_RATIO = 1_100  # of deflate at its best: what a package expands to was measured before
 _LEADS = (
     (b"%PDF-", "a PDF"),
     (b"{\\rtf", "an RTF document"),
@@ -68,7 +70,7 @@ def own_title(archive: zipfile.ZipFile) -> str:
         if name in archive.NameToInfo:
             for node in read_xml(archive, name, _PROPERTIES_BYTES).iter():
                 if str(node.tag).rpartition("}")[2] == "title":
-                    return one_line(node.text or "")
+                    return one_line(clean(node.text or ""))
     return ""
 
 
@@ -87,6 +89,11 @@ def refuse_encrypted(data: bytes) -> None:
     """Raise ParseError `encrypted` when an OLE container holds what Office encrypted."""
     if any(stream_start(data, name) is not None for name in ("EncryptedPackage", "EncryptedSummary")):
         raise ParseError("encrypted", "The file has a password. Save it without one.")
+
+
+def title_of(document: xberg.ExtractedDocument) -> str:
+    """The title in the properties of a document that xberg read; "" for none."""
+    return one_line(clean(document.metadata.title or ""))
 
 
 def read(data: bytes, suffix: str, media_type: str, limits: ParserLimits) -> xberg.ExtractedDocument:
@@ -110,13 +117,20 @@ async def _read(data: bytes, suffix: str, media_type: str, limits: ParserLimits)
         max_archive_depth=0,
         max_embedded_file_bytes=0,
         concurrency=xberg.ConcurrencyConfig(max_threads=1),
-        security_limits=xberg.SecurityLimits(max_content_size=8 * limits.max_characters),
+        security_limits=xberg.SecurityLimits(
+            max_content_size=8 * limits.max_characters,
+            max_archive_size=limits.max_expanded_bytes,
+            max_compression_ratio=_ANY_RATIO,
+            max_files_in_archive=limits.max_entries,
+        ),
     )
     source = xberg.ExtractInput(kind="bytes", bytes=data, filename=f"document.{suffix}", mime_type=media_type)
     advice = "Open it in the program that wrote it, and save it anew."
     try:
         result = await xberg.extract(source, config)
     except (RuntimeError, ValueError) as error:  # xberg's binding raises these for every bad file
+        if "nesting too deep" in str(error).lower():
+            raise ParseError("too_deep", f"Parts of the document are nested too deep: {error}. {advice}") from error
         if "security" in str(error).lower() or "too large" in str(error).lower():
             raise ParseError("too_long", f"The document is larger than it may be: {error}. Split it.") from error
         raise ParseError("corrupt", f"The document cannot be read: {error}. {advice}") from error

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 from ingest.parsers.headings import one_line
 from ingest.parsers.limits import ParserLimits
@@ -128,6 +129,17 @@ def read_xml(archive: zipfile.ZipFile, name: str, budget: int) -> ElementTree.El
         return ElementTree.fromstring(content)  # noqa: S314 - no entities, and expat fetches nothing
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise _corrupt(f"{_shown(archive.getinfo(name))} is no XML ({error})") from error
+
+
+def check_xml(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Refuse a part that is no well-formed XML, without keeping it. Raises ParseError `corrupt`."""
+    parser = expat.ParserCreate()
+    try:
+        for piece in pieces(archive, info):
+            parser.Parse(piece, False)
+        parser.Parse(b"", True)
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise _corrupt(f"{_shown(info)} is no XML ({error})") from error
 
 
 def _inflated(packed: memoryview, info: zipfile.ZipInfo) -> Iterator[bytes]:

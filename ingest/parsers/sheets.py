@@ -26,7 +26,7 @@ from ingest.parsers.decoding import clean
 from ingest.parsers.headings import one_line
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.office import OLE, ZIP, own_title, package_kind, refuse_encrypted, stream_start, wrong_type
-from ingest.parsers.packages import check_package, pieces
+from ingest.parsers.packages import check_package, check_xml, pieces
 from rag.documents import Block, Document, Locator
 from rag.errors import ParseError
 
@@ -164,7 +164,7 @@ def _line(row: Sequence[_CellValue]) -> str:
 
 def _moved_left(lines: list[str]) -> list[str]:
     """Lines without the columns that are empty in all of them and stand before the first that is not."""
-    empty = min(len(_EMPTY_CELLS.match(line).group()) for line in lines)  # type: ignore[union-attr] - it always matches
+    empty = min(found.end() for line in lines if (found := _EMPTY_CELLS.match(line)))
     return [line[empty:].lstrip() for line in lines]
 
 
@@ -221,6 +221,8 @@ def _extents_of_excel(archive: zipfile.ZipFile) -> Iterator[tuple[int, int]]:
 def _extents_of_opendocument(archive: zipfile.ZipFile) -> Iterator[tuple[int, int]]:
     """As above, by the numbers of repeated rows and cells; from the first row and column on."""
     info = archive.NameToInfo.get("content.xml")
+    if info:
+        check_xml(archive, info)  # calamine may read on for ever where an element is not closed
     row = last_row = column = last_column = 0
     for markup in _markup(archive, info) if info else ():
         for tag in _ROW_OR_CELL.finditer(markup):

@@ -15,7 +15,17 @@ from typing import Any
 from ingest.parsers import opendocument, pptx
 from ingest.parsers.decoding import clean
 from ingest.parsers.limits import ParserLimits
-from ingest.parsers.office import OLE, ZIP, own_title, package_kind, read, refuse_encrypted, stream_start, wrong_type
+from ingest.parsers.office import (
+    OLE,
+    ZIP,
+    own_title,
+    package_kind,
+    read,
+    refuse_encrypted,
+    stream_start,
+    title_of,
+    wrong_type,
+)
 from ingest.parsers.packages import check_package
 from ingest.parsers.transcript import Transcript
 from rag.documents import Block, Document, Locator
@@ -127,7 +137,7 @@ def _powerpoint_97(data: bytes, name: str, limits: ParserLimits) -> Document:
         elif kind == "image":
             deck.has_images = True
     deck.end_slide(number)
-    own = (document.metadata.title or "").strip()
+    own = title_of(document)
     title = "" if pptx.NAMED_BY_POWERPOINT.fullmatch(own) else own
     return deck.document(title or deck.transcript.title or name, POWERPOINT_97)
 

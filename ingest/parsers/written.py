@@ -13,7 +13,17 @@ from ingest.parsers import epub, opendocument
 from ingest.parsers.decoding import clean
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.markdown import Scan
-from ingest.parsers.office import MADE_UP, OLE, ZIP, package_kind, read, refuse_encrypted, stream_start, wrong_type
+from ingest.parsers.office import (
+    MADE_UP,
+    OLE,
+    ZIP,
+    package_kind,
+    read,
+    refuse_encrypted,
+    stream_start,
+    title_of,
+    wrong_type,
+)
 from ingest.parsers.packages import check_package
 from rag.documents import Document
 from rag.errors import ParseError
@@ -82,8 +92,7 @@ def _by_markdown(data: bytes, name: str, limits: ParserLimits, suffix: str, medi
         raise ParseError("needs_ocr", "The document holds images only. Recognise its text first.")
     limits.check_characters(len(text))
     scan = Scan(text, located=False)
-    own = (document.metadata.title or "").strip()
-    return Document(own or scan.title or name, text, tuple(scan.blocks), media_type)
+    return Document(title_of(document) or scan.title or name, text, tuple(scan.blocks), media_type)
 
 
 def readable(markdown: str) -> str:

@@ -109,6 +109,53 @@ def xlsx(sheets: Mapping[str, str], *, title: str = "", hidden: Sequence[str] = 
     )
 
 
+def xlsb() -> bytes:
+    """A binary Excel workbook: the sheet `Ducks` with "year" in A2, 2019 in B2 and TRUE in A5."""
+
+    def record(kind: int, body: bytes = b"") -> bytes:
+        low = bytes([kind & 0x7F | 0x80, kind >> 7]) if kind > 0x7F else bytes([kind])
+        return low + bytes([len(body)]) + body
+
+    def text(value: str) -> bytes:
+        return struct.pack("<I", len(value)) + value.encode("utf-16-le")
+
+    def cell(kind: int, column: int, value: bytes) -> bytes:
+        return record(kind, struct.pack("<II", column, 0) + value)
+
+    def row_header(number: int) -> bytes:
+        return record(0, struct.pack("<I", number) + bytes(13))
+
+    book = [
+        record(131),
+        record(143),
+        record(156, struct.pack("<II", 0, 1) + text("r1") + text("Ducks")),
+        record(144),
+        record(132),
+    ]
+    cells = [
+        row_header(1),
+        cell(6, 0, text("year")),
+        cell(5, 1, struct.pack("<d", 2019)),
+        row_header(4),
+        cell(4, 0, b"\1"),
+    ]
+    sheet = [record(129), record(148, struct.pack("<IIII", 1, 4, 0, 1)), record(145), *cells, record(146), record(130)]
+    types = (
+        f'<Types xmlns="{_PACKAGE}/content-types"><Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.bin" '
+        'ContentType="application/vnd.ms-excel.sheet.binary.macroEnabled.main"/></Types>'
+    )
+    return package(
+        {
+            "[Content_Types].xml": types,
+            "_rels/.rels": _relationships(("officeDocument", "xl/workbook.bin")),
+            "xl/workbook.bin": b"".join(book),
+            "xl/_rels/workbook.bin.rels": _relationships(("worksheet", "worksheets/sheet1.bin")),
+            "xl/worksheets/sheet1.bin": b"".join(sheet),
+        }
+    )
+
+
 def row(number: int, *cells: str) -> str:
     """A row of cells in XML, one column after another; "" leaves one out."""
     filled = "".join(
@@ -249,8 +296,9 @@ ODS = opendocument(
     '</text:p></table:table-cell><table:table-cell office:value-type="string"><text:p>ducks</text:p></table:table-cell>'
     '</table:table-row><table:table-row><table:table-cell office:value-type="float" office:value="2019"><text:p>2019'
     '</text:p></table:table-cell><table:table-cell office:value-type="float" office:value="120.5"><text:p>120.5'
-    '</text:p></table:table-cell><table:table-cell table:number-columns-repeated="16382"/></table:table-row><table:table-row '
-    'table:number-rows-repeated="1048574"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
+    '</text:p></table:table-cell><table:table-cell table:number-columns-repeated="16382"/></table:table-row>'
+    '<table:table-row table:number-rows-repeated="1048574">'
+    '<table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
     "</table:table>",
 )
 

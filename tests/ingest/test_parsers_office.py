@@ -33,6 +33,7 @@ from tests.ingest.made_office import (
     row,
     shape,
     words,
+    xlsb,
     xlsx,
 )
 
@@ -312,6 +313,27 @@ def test_opendocument_spreadsheet() -> None:
     assert locators(document)[1] == Locator(sheet="Ducks", rows=(1, 2))
 
 
+def test_binary_excel() -> None:
+    document = parse(xlsb(), "g.xlsb", LIMITS)
+    assert document.text == "Ducks\n\nyear | 2019\n\nTRUE"
+    assert [locator.rows for locator in locators(document)] == [None, (2, 2), (5, 5)]
+
+
+def test_excel_with_macros() -> None:
+    parts = contents(XLSX)
+    types = parts["[Content_Types].xml"]
+    parts["[Content_Types].xml"] = types.replace(
+        b"vnd.openxmlformats-officedocument.spreadsheetml.sheet.main", b"vnd.ms-excel.sheet.macroEnabled.main"
+    )
+    assert parts["[Content_Types].xml"] != types
+    assert parse(package(parts), "g.xlsm", LIMITS).text == parse(XLSX, "g.xlsx", LIMITS).text
+
+
+def test_columns_that_are_empty_at_the_left_are_left_out() -> None:
+    sheet = row(1, "", "", words("a"), words("b")) + row(2, "", "", "", words("c")) + row(4, "", words("d"))
+    assert parse(xlsx({"S": sheet}), "g.xlsx", LIMITS).text == "S\n\na | b\n| c\n\nd"
+
+
 def test_excel_97(collections: Path) -> None:
     document = read(collections, f"{OFFICE}/xls/legacy_sample.xls")
     assert shown(document)[:2] == [
@@ -319,6 +341,19 @@ def test_excel_97(collections: Path) -> None:
         ("table", "Number of freshwater ducks per year"),
     ]
     assert document.blocks[2].locator == Locator(sheet="Duck Observations", rows=(4, 10))
+
+
+def test_an_opendocument_sheet_that_is_not_closed_is_corrupt() -> None:
+    parts = contents(ODS)
+    end = b"</table:table-row></table:table></office:spreadsheet></office:body></office:document-content>"
+    assert parts["content.xml"].endswith(end)
+    parts["content.xml"] = parts["content.xml"].removesuffix(end)
+    assert reason(package(parts), "g.ods") == "corrupt"
+
+
+def test_titles_are_clean() -> None:
+    document = parse(rb"{\rtf1{\info{\title a\'01b\par c}}words}", "g.rtf", LIMITS)
+    assert document.title.isprintable()
 
 
 FAR = '<c r="XFD1048576"><v>8</v></c>'
