@@ -281,7 +281,7 @@ def test_recognition_has_a_wall_limit_of_its_own(tmp_path: Path) -> None:
         before = children()
         task = asyncio.create_task(pool.parse(IMAGE, "a.png"))
         tesseract = await tesseract_below(lambda: children() - before)
-        with pytest.raises(ParseError, match="than 2 seconds. Raise QUOTH_INGEST__OCR_WALL_SECONDS") as caught:
+        with pytest.raises(ParseError, match=r"than 2 seconds\. Raise QUOTH_INGEST__OCR_WALL_SECONDS") as caught:
             await task
         assert caught.value.reason == "parser_timeout"
         await until(lambda: not lives(tesseract))
