@@ -33,6 +33,12 @@ def package(parts: Mapping[str, str | bytes]) -> bytes:
     return out.getvalue()
 
 
+def contents(data: bytes) -> dict[str, bytes]:
+    """The parts of a ZIP archive."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def forged(data: bytes, name: str, size: int) -> bytes:
     """The archive with another size for its part `name`, in the directory and before the part."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
