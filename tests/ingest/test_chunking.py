@@ -256,6 +256,15 @@ def test_a_header_stands_alone_without_a_heading_and_is_not_a_drawn_line() -> No
     assert chunks[0].prefix == ""
 
 
+def test_a_chunk_that_begins_before_the_header_does_not_repeat_it() -> None:
+    table = "\n".join(["- " * 60, "name value", *(f"row{n} {n}" for n in range(40))])
+    chunks = cut(document_of(("table", table)))
+    at = next(chunk.ordinal for chunk in chunks if "name value" in chunk.text)
+    assert at > 0
+    assert {chunk.prefix for chunk in chunks[: at + 1]} == {"T"}
+    assert {chunk.prefix for chunk in chunks[at + 1 :]} == {"T\nname value"}
+
+
 def test_a_header_longer_than_its_share_is_left_out() -> None:
     chunks = cut(document_of(("table", table_of(40, header=f"| {words(20)} | b |"))), 64)
     assert {chunk.prefix for chunk in chunks} == {"T"}
