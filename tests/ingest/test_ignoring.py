@@ -64,9 +64,10 @@ def test_inner_files_win_below_their_folder(root: Path) -> None:
     assert found(root) == ["a.md", "build/b.md", "docs/keep.log", "docs/old/d.md", "notes/build"]
 
 
-def test_a_folder_taken_back_in_takes_nothing_else_back_in(root: Path) -> None:
+@pytest.mark.parametrize("rule", ["!old", "!/old/", "!**/old", "!**/old/"])
+def test_a_folder_taken_back_in_takes_nothing_else_back_in(root: Path, rule: str) -> None:
     (root / ".quothignore").write_text("*.md\n")
-    (root / "docs" / ".quothignore").write_text("!old\n")
+    (root / "docs" / ".quothignore").write_text(rule)
     assert "docs/old/d.md" not in found(root)
 
 
