@@ -90,7 +90,7 @@ class CompoundFile:
 
     def _chain(self, first: int) -> bytes:
         """The sectors from `first` on; a chain that runs in a circle ends after as many as the file has."""
-        sectors = []
+        sectors: list[bytes] = []
         most = len(self._data) >> self._shift
         while first < len(self._table):
             if len(sectors) > most:

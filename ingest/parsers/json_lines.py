@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 from ingest.parsers.decoding import decode
 from ingest.parsers.json_tokens import readable
 from ingest.parsers.limits import ParserLimits
-from ingest.parsers.lines import Line, split_lines
 from rag.documents import Block, Document, Locator
 from rag.errors import ParseError
 
 _MAX_RECORDS = 200_000  # above which short ones share a block
 _SMALL = 300
+_LINE = re.compile(r"[^\s](?:[^\n]*[^\s])?")  # without the white space around it
 _OBJECTS_ON_LINES = re.compile(r"\s*+\{[^\r\n]*\}[ \t]*+[\r\n]\s*+\{")
 
 
@@ -29,10 +30,9 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
     text = decode(data)
     limits.check_characters(len(text))
     text = readable(text)
-    lines = split_lines(text)
-    if text.strip() and not any(_is_json(line.text) for line in lines if not line.is_blank):
+    if text.strip() and not any(_is_json(found.group()) for found in _LINE.finditer(text)):
         raise ParseError("wrong_type", "The name says JSON, but no line of it is. Give it its right suffix.")
-    return Document(name, text, tuple(_blocks(lines)), "application/x-ndjson")
+    return Document(name, text, tuple(_blocks(text)), "application/x-ndjson")
 
 
 def has_objects_on_lines(text: str) -> bool:
@@ -49,17 +49,19 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _blocks(lines: list[Line]) -> list[Block]:
-    blocks: list[Block] = []
-    small = _SMALL if len(lines) > _MAX_RECORDS else 0
-    for number, line in enumerate(lines, 1):
-        if line.is_blank:
-            continue
-        start = line.start + len(line.text) - len(line.text.lstrip())
-        end = line.start + len(line.text)
-        first = number
-        if blocks and end - blocks[-1].start <= small:
-            last = blocks.pop()
-            start, first = last.start, (last.locator.lines or (number,))[0]
-        blocks.append(Block(start, end, "code", (), Locator(lines=(first, number))))
-    return blocks
+def _blocks(text: str) -> Iterator[Block]:
+    """A block for each line that is not blank; where there are very many, short neighbours share one."""
+    small = _SMALL if text.count("\n") > _MAX_RECORDS else 0
+    number, counted = 1, 0
+    start = end = first = last = 0
+    for found in _LINE.finditer(text):
+        number += text.count("\n", counted, found.start())
+        counted = found.start()
+        if first and found.end() - start > small:
+            yield Block(start, end, "code", (), Locator(lines=(first, last)))
+            first = 0
+        if not first:
+            start, first = found.start(), number
+        end, last = found.end(), number
+    if first:
+        yield Block(start, end, "code", (), Locator(lines=(first, last)))

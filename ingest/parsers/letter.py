@@ -61,6 +61,7 @@ def document_of(letter: Letter, name: str, media_type: str, limits: ParserLimits
     """
     parts = [("", page) for page in (_headers(letter), *(_text(*text, limits) for text in letter.texts)) if page.text]
     left_out: list[str] = []
+    left_out_inside: list[str] = []  # which the inner mail says in its own text
     for number, attachment in enumerate(letter.attachments, 1):
         entry = _shown_name(attachment, number)
         try:
@@ -69,13 +70,16 @@ def document_of(letter: Letter, name: str, media_type: str, limits: ParserLimits
             left_out.append(f"{entry}: {error.reason}")
         else:
             parts.append((entry, document))
+            inside = document.attributes.get("attachments_left_out")
+            left_out_inside += [f"{entry}/{inside}"] if inside else []
     attributes: dict[str, AttributeValue] = {}
     if letter.headers.get("From"):
         attributes["from"] = one_line(letter.headers["From"])
     if letter.date:
         attributes["date"] = letter.date
+    if left_out or left_out_inside:
+        attributes["attachments_left_out"] = "; ".join(left_out + left_out_inside)
     if left_out:
-        attributes["attachments_left_out"] = "; ".join(left_out)
         parts.append(("", _paragraph(f"Attachments not read: {'; '.join(left_out)}.")))
     title = one_line(letter.headers.get("Subject", "")) or name
     return join(parts, title, media_type, limits, attributes)

@@ -13,6 +13,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from ingest.parsers.decoding import decode
 from ingest.parsers.letter import Attachment, Letter, check_parts, document_of
@@ -71,7 +72,7 @@ class _Reader:
         if depth > _MAX_NESTING:
             raise _too_deep()
         kind = part.get_content_type()
-        payload = part.get_payload()
+        payload: Any = part.get_payload()  # a text, or a list of parts
         name = _decoded(part.get_filename() or "")
         if kind in ("message/rfc822", "message/global") and isinstance(payload, list) and payload:
             inner = self.letter(payload[0], depth + 1)

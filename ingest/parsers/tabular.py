@@ -37,6 +37,7 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
     if _OTHER_TYPE.match(text):
         raise ParseError("wrong_type", "The name says CSV, but the content is markup. Give it its right suffix.")
     limits.check_characters(len(text) // 8)  # quotes and empty cells go, but not more than that
+    csv.field_size_limit(len(text) + 2)  # of the csv module's own, too low for a long cell
     delimiter, skipped = _delimiter_of(text)
     tables = _tables(_lines_of_records(text, delimiter, skipped, limits), skipped)
     parts, blocks, length = [], [], 0
@@ -80,8 +81,11 @@ def _lines_of_records(text: str, delimiter: str, skipped: int, limits: ParserLim
     lines: list[str] = []
     length = 0
     for cells in _records(source, delimiter):
-        line = " | ".join([" ".join(cell.split()) for cell in cells]).rstrip(" |" if not cells[-1].strip() else " ")
-        lines.append(line.lstrip(" "))
+        shown = [" ".join(cell.split()) for cell in cells]
+        while shown and not shown[-1]:
+            shown.pop()
+        line = " | ".join(shown).lstrip(" ")
+        lines.append(line)
         length += len(line) + 1
         if not len(lines) % 1024:
             limits.check_characters(length)
@@ -136,6 +140,10 @@ def _cells_of_line(line: str, delimiter: str) -> list[str]:
 
 def _tables(lines: Sequence[str], skipped: int) -> list[tuple[int, list[str]]]:
     """Each run of lines that are not empty, behind the number of its first record."""
+    count = sum(1 for at, line in enumerate(lines) if line and not (at and lines[at - 1]))
+    shown = sum(1 for line in lines if line)
+    if count > _MAX_TABLES or (count > 2 and shown < 1.5 * count):  # double-spaced: one table
+        return [(1 + skipped, [line for line in lines if line])]
     tables: list[tuple[int, list[str]]] = []
     goes_on = False
     for number, line in enumerate(lines, 1 + skipped):
@@ -144,7 +152,4 @@ def _tables(lines: Sequence[str], skipped: int) -> list[tuple[int, list[str]]]:
         elif line:
             tables.append((number, [line]))
         goes_on = bool(line)
-    records = sum(len(table) for _, table in tables)
-    if len(tables) > _MAX_TABLES or (len(tables) > 2 and records < 1.5 * len(tables)):
-        return [(1 + skipped, [line for _, table in tables for line in table])]  # double-spaced: one table
     return tables

@@ -28,9 +28,10 @@ _PROSE = (
 )
 _CELLS = frozenset({"td", "th", "entry", "cell"})
 _CODE = frozenset({"pre", "code", "programlisting", "screen", "codeblock", "script", "style", "literallayout"})
-_HAS_PROSE = re.compile(r"<(?:[\w.-]+:)?(?:p|para|paragraph|simpara)[\s>]")
+_HAS_PROSE = re.compile(r"<(?:[\w.-]+:)?(?:p|para|paragraph|simpara|td|tgroup)[\s>]")
 _NO_DATA = re.compile(r"xmlns(?::|$)|xml:|xsi:|xlink:type$")
-_CDATA_OR_ENTITY = re.compile(r"<!\[CDATA\[.*?\]\]>|&([A-Za-z][A-Za-z0-9]{1,31};)", re.DOTALL)
+_ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31};)")
+_CDATA, _END_OF_CDATA = "<![CDATA[", "]]>"
 _OF_XML = frozenset({"amp;", "lt;", "gt;", "quot;", "apos;"})
 _HTML_ROOT = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)?(?:<!doctype\s+html[^>]*>\s*)?<html[\s>]", re.I | re.S
@@ -68,6 +69,7 @@ class _Element:
     path: tuple[str, ...]
     attributes: str = ""
     title: str = ""
+    written_title: str = ""  # the last one that is in the text already
     parts: list[tuple[str, str]] = field(default_factory=list)
     has_text: bool = False
     has_children: bool = False
@@ -96,7 +98,7 @@ class _Reader:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
         try:
-            parser.Parse(_CDATA_OR_ENTITY.sub(_character, markup), True)
+            parser.Parse(_with_characters(markup), True)
         except expat.ExpatError as error:
             raise ParseError("corrupt", f"The XML is broken: {error}. Repair or save it anew.") from error
 
@@ -110,16 +112,16 @@ class _Reader:
                 self._keep(above, len(self._open) - 1, above.name, above.attributes)
                 above.attributes = ""
             above.has_children = True
-            path = self._path_below(above)
+            path = self._path_below(above, above.title)
         shown = ""
         if self._shows_attributes:
             shown = ", ".join(f"{_local(key)}={value}" for key, value in attributes.items() if not _NO_DATA.match(key))
             self._count(shown)
         self._open.append(_Element(_local(name), path, shown))
 
-    def _path_below(self, element: _Element) -> tuple[str, ...]:
-        is_root = len(self._open) == 1
-        label = element.title or (element.name if self._shows_attributes and not is_root else "")
+    def _path_below(self, element: _Element, title: str) -> tuple[str, ...]:
+        """The path of what is in an element, under this of its titles; data goes by the element's name, too."""
+        label = title or (element.name if self._shows_attributes and element is not self._open[0] else "")
         return (*element.path, label)[-_MAX_HEADINGS:] if label else element.path
 
     def _text(self, text: str) -> None:
@@ -160,11 +162,11 @@ class _Reader:
         name = element.name
         if element.attributes:
             name, text = (f"{name} ({element.attributes})", text) if text.strip() else (name, element.attributes)
-        if not text:
+        if not text and name not in _CELLS:
             return
         self._keep(above, len(self._open) - 1, name, text)
         shown = one_line(text)
-        if element.name in _TITLES and not above.title and not above.has_text:
+        if element.name in _TITLES and shown and not above.has_text:
             above.title = shown
         self._page.note_title(element.name, shown, len(self._open))
 
@@ -179,45 +181,43 @@ class _Reader:
         self._kept_from = len(self._open)
 
     def _write(self, element: _Element) -> None:
-        path = self._path_of_content(element)
         if element.has_text or (element.name in _PROSE and element.name not in _TITLES):
+            path = self._path_below(element, element.written_title)
             self._page.add("paragraph", "".join(text for _, text in element.parts), path)
         else:
-            _write_children(self._page, element, path)
+            self._write_children(element)
         element.parts.clear()
 
-    def _path_of_content(self, element: _Element) -> tuple[str, ...]:
-        is_root = element is self._open[0]
-        label = element.title or (element.name if self._shows_attributes and not is_root else "")
-        return (*element.path, label)[-_MAX_HEADINGS:] if label else element.path
+    def _write_children(self, element: _Element) -> None:
+        path = self._path_below(element, element.written_title)
+        lines: list[str] = []
+        cells: list[str] = []
+        for name, raw in element.parts:
+            text = " ".join(raw.split())
+            if name in _CELLS:
+                cells.append(text)
+            elif name and name not in _PROSE and name not in _CODE and len(name) + len(text) <= _LONG_LINE:
+                lines += [f"{name}: {text}"] if text else []
+            elif text:
+                self._page.add_lines(lines, path)
+                if name in _TITLES:
+                    element.written_title = one_line(text)
+                    path = self._path_below(element, element.written_title)
+                _add_alone(self._page, name, raw, path)
+        self._page.add_lines(lines, path)
+        self._page.add("table", " | ".join(cells).rstrip("| "), path)
 
 
-def _write_children(page: _Page, element: _Element, path: tuple[str, ...]) -> None:
-    lines: list[str] = []
-    cells: list[str] = []
-    for name, raw in element.parts:
-        text = " ".join(raw.split())
-        if not text:
-            continue
-        if name in _CELLS:
-            cells.append(text)
-            continue
-        line = f"{name}: {text}" if name and name not in _PROSE else text
-        stands_alone = name in _PROSE or name in _CODE or len(line) > _LONG_LINE
-        if stands_alone:
-            page.add_lines(lines, path)
-        if not stands_alone:
-            lines.append(line)
-        elif name in _TITLES and text[: len(element.title)] == element.title:
-            page.add("heading", text, path)
-        elif name in _CODE:
-            page.add("code", raw, path)
-        elif _MARKUP.search(raw):
-            page.add_markup(raw, path)
-        else:
-            page.add("paragraph", line, path)
-    page.add_lines(lines, path)
-    page.add("table", " | ".join(cells), path)
+def _add_alone(page: _Page, name: str, raw: str, path: tuple[str, ...]) -> None:
+    """Add a text that is a block of its own."""
+    if name in _TITLES:
+        page.add("heading", raw, path)
+    elif name in _CODE:
+        page.add("code", raw, path)
+    elif _MARKUP.search(raw):
+        page.add_markup(raw, path)
+    else:
+        page.add("paragraph", f"{name}: {raw}" if name and name not in _PROSE else raw, path)
 
 
 class _Page:
@@ -279,16 +279,8 @@ def _local(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _refuse_entity(
-    name: str,
-    is_parameter: int,
-    value: str | None,
-    base: str | None,
-    system: str,
-    public: str | None,
-    notation: str | None,
-) -> None:
-    if notation is None:  # else it names a picture or the like, which no text can refer to
+def _refuse_entity(name: str, *declared: object) -> None:
+    if declared[-1] is None:  # no notation; else it names a picture or the like, which no text can refer to
         raise ParseError(
             "corrupt",
             f"The XML declares an entity ({one_line(name)}), which is not read: such files can grow without end. "
@@ -296,9 +288,23 @@ def _refuse_entity(
         )
 
 
+def _with_characters(markup: str) -> str:
+    """The markup with the characters that HTML has names for; a CDATA section says what it says."""
+    parts = []
+    at = 0
+    while at < len(markup):
+        opening = markup.find(_CDATA, at)
+        opening = opening if opening >= 0 else len(markup)
+        closing = markup.find(_END_OF_CDATA, opening)
+        behind = closing if closing >= 0 else len(markup)
+        parts += (_ENTITY.sub(_character, markup[at:opening]), markup[opening:behind])
+        at = behind
+    return "".join(parts)
+
+
 def _character(found: re.Match[str]) -> str:
     """A character that HTML has a name for, as a number, so that it can never be markup."""
     name = found.group(1)
-    if name is None or name in _OF_XML or name not in html5:
+    if name in _OF_XML or name not in html5:
         return found.group()
     return "".join(f"&#{ord(character)};" for character in html5[name])
