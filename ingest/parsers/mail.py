@@ -137,7 +137,7 @@ def _piece(text: bytes | str, charset: str | None) -> str:
         return text.decode("raw-unicode-escape", "replace")
     try:
         return text.decode(charset, "replace")
-    except LookupError:
+    except (LookupError, ValueError):  # a charset that nobody knows, or one that cannot replace
         return text.decode("utf-8", "replace")
 
 

@@ -205,7 +205,7 @@ class _Reader:
                     path = self._path_below(element, element.written_title)
                 _add_alone(self._page, name, raw, path)
         self._page.add_lines(lines, path)
-        self._page.add("table", " | ".join(cells).rstrip("| "), path)
+        self._page.add_row(cells, path)
 
 
 def _add_alone(page: _Page, name: str, raw: str, path: tuple[str, ...]) -> None:
@@ -241,6 +241,10 @@ class _Page:
         """Add lines as a paragraph, and empty the list."""
         self._add("paragraph", "\n".join(lines), path)
         lines.clear()
+
+    def add_row(self, cells: list[str], path: tuple[str, ...]) -> None:
+        """Add a row to the table that is being written, or begin one."""
+        self._add("table", " | ".join(cells).strip(" |"), path)
 
     def add(self, kind: BlockKind, text: str, path: tuple[str, ...]) -> None:
         """Add a block; white space is collapsed but in code."""
@@ -290,7 +294,7 @@ def _refuse_entity(name: str, *declared: object) -> None:
 
 def _with_characters(markup: str) -> str:
     """The markup with the characters that HTML has names for; a CDATA section says what it says."""
-    parts = []
+    parts: list[str] = []
     at = 0
     while at < len(markup):
         opening = markup.find(_CDATA, at)
