@@ -21,8 +21,8 @@ UNCERTAIN = frozenset({"parser_killed", "parser_timeout", "parser_error", "inter
 # These say nothing of a file's content, so what was indexed of it before stays, and the run itself tries it again.
 BLAMELESS = PASSING | {"parser_killed", "internal"}
 
-# What a parser found out that is no failure: nothing that its owner could want to be found is in the file.
-WITHOUT_TEXT = frozenset({"image_without_text"})
+# No failure where the file is a picture: most hold no text, and nobody has to be able to read those that do.
+FINE_FOR_PICTURES = frozenset({"image_without_text", "needs_ocr"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ingest.embedding import PointMaker
-from ingest.outcomes import BLAMELESS, WITHOUT_TEXT, FileOutcome, IngestSummary
+from ingest.outcomes import BLAMELESS, FINE_FOR_PICTURES, FileOutcome, IngestSummary
+from ingest.parsers.registry import is_picture
 from ingest.planning import Planner, Recipes, refusal_of
 from ingest.reading import Reader
 from ingest.sandbox import ParserPool
@@ -43,11 +44,12 @@ PAGE_DOCUMENTS = 500
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """How far a run is: `last` is the file that was done, or `removed` the URI of a document that has lost its file."""
 
     found: int
     done: int
-    last: FileOutcome | None
+    last: FileOutcome | None = None
+    removed: str = ""
 
 
 OnProgress = Callable[[Progress], None]
@@ -149,6 +151,7 @@ class _Run:
         self._writer = Writer(job.store_id, self._documents, engine.vectors, checkpoint)
         self._found = self._done = 0
         self._removed = self._moved = 0
+        self._reasons: dict[str, str] = {}  # of files on their way, why they are indexed
 
     async def all(self) -> IngestSummary:
         await in_thread(self._jobs.start, self._job.id)
@@ -232,6 +235,7 @@ class _Run:
                     await in_thread(self._jobs.close, self._job.id, file.uri, "unchanged")
                     self._report(FileOutcome(file.uri, "unchanged"))
                 else:
+                    self._reasons[file.uri] = file.reason
                     await ready.put(document)
 
     async def _read(self, file: JobFile, known: DocumentRecord | None, pool: ParserPool) -> Indexed | None:
@@ -245,7 +249,8 @@ class _Run:
         if reason in BLAMELESS and not file.attempts:
             await in_thread(self._jobs.close, self._job.id, file.uri, "todo", file.reason)
             return
-        outcome = FileOutcome(file.uri, "skipped" if reason in WITHOUT_TEXT else "failed", reason, message)
+        skipped = reason in FINE_FOR_PICTURES and is_picture(path_of(file.uri).name)
+        outcome = FileOutcome(file.uri, "skipped" if skipped else "failed", reason, message)
         await in_thread(self._remember, file, outcome)
         self._report(outcome)
 
@@ -271,7 +276,8 @@ class _Run:
             batch, points = item
             await self._writer.write(batch, points, self._job.id)
             for each in batch:
-                self._report(FileOutcome(each.record.uri, "indexed", chunks=len(each.chunks)))
+                reason = self._reasons.pop(each.record.uri)
+                self._report(FileOutcome(each.record.uri, "indexed", reason, chunks=len(each.chunks)))
 
     async def _prune(self) -> None:
         """Remove documents whose file is gone or no longer holds text: citing them would cite what is not there.
@@ -287,6 +293,8 @@ class _Run:
             self._removed += len(missing)
             self._moved += await in_thread(self._jobs.count_moved, self._job, missing)
             await self._writer.retire([document for _, document, _ in gone])
+            for uri in missing:
+                self._on_progress(Progress(self._found, self._done, removed=uri))
 
     async def _count(self) -> IngestSummary:
         tally = await in_thread(self._jobs.tally, self._job.id)

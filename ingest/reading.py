@@ -8,7 +8,7 @@ from pathlib import PurePath
 from ingest.changes import compare_hash, seen_again
 from ingest.chunking import chunk_document
 from ingest.duplicates import sketch_of
-from ingest.parsers.registry import readable_stem
+from ingest.parsers.registry import readable_name, readable_stem
 from ingest.planning import Recipes
 from ingest.sandbox import ParserPool
 from ingest.sources import SourceFile
@@ -60,4 +60,4 @@ class Reader:
 
 def is_own_title(title: str, name: str) -> bool:
     """Whether a document's title is more than the name of its file."""
-    return title not in (readable_stem(name), PurePath(name).name)
+    return title not in (readable_stem(name), readable_name(PurePath(name).name))

@@ -89,11 +89,11 @@ class ScriptedChatModel:
 
 @contextmanager
 def fake_engine(
-    data_dir: Path, embedder: Embedder | None = None, vectors: ChunkStore | None = None
+    data_dir: Path, embedder: Embedder | None = None, vectors: ChunkStore | None = None, ledger_url: str | None = None
 ) -> Iterator[Engine]:
     """An engine over a real ledger, a store in memory and an embedder that counts words."""
     settings = load_settings({"data_dir": data_dir})
-    ledger = connect(data_dir)
+    ledger = connect(data_dir, ledger_url)
     embedder = embedder or BagOfWordsEmbedder()
     vectors = vectors or MemoryChunkStore(DIMENSION)
     yield make_engine(settings, ledger, vectors, embedder, "fake")

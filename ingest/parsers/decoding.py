@@ -83,8 +83,10 @@ def _declared(data: bytes) -> str:
     found = _DECLARED.search(data[:_DECLARED_WITHIN])
     if found:
         try:
-            return codecs.lookup(found.group(1).decode("ascii")).name
-        except LookupError:
+            name = codecs.lookup(found.group(1).decode("ascii")).name
+            bytes(range(256)).decode(name, "replace")  # some that Python calls codecs are no charsets
+            return name
+        except (LookupError, UnicodeError):
             return _guess(data)
     return _guess(data)
 

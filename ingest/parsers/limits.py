@@ -25,6 +25,7 @@ class ParserLimits:
         max_entries: parts of an archive, or of a format that is one inside.
         max_expanded_bytes: of all parts of such a file together.
         max_depth: archives and attachments inside of each other.
+        read_archives: whether ZIP archives are read, also where they are attached to a mail.
         ocr_languages: what tesseract is to read; empty where images are not read.
         ocr_program: the path of tesseract; empty where there is none.
     """
@@ -34,6 +35,7 @@ class ParserLimits:
     max_entries: int = 10_000
     max_expanded_bytes: int = 400_000_000
     max_depth: int = 2
+    read_archives: bool = True
     ocr_languages: str = ""
     ocr_program: str = ""
 
@@ -46,6 +48,7 @@ class ParserLimits:
             max_entries=settings.max_archive_entries,
             max_expanded_bytes=settings.max_expanded_bytes,
             max_depth=settings.max_archive_depth,
+            read_archives=settings.read_archives,
             ocr_languages=settings.ocr_languages if settings.ocr == "auto" else "",
             ocr_program=shutil.which("tesseract", path=program_folders) or "" if program_folders else "",
         )

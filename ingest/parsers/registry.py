@@ -64,8 +64,8 @@ FORMATS = (
     Format("ingest.parsers.json_lines", "json-lines-1", (".jsonl", ".ndjson")),
     Format("ingest.parsers.xml_text", "xml-1", (".xml",)),
     Format("ingest.parsers.notebook", "notebook-1", (".ipynb",)),
-    Format("ingest.parsers.mail", "mail-1", (".eml",), holds_files=True),
-    Format("ingest.parsers.outlook", "outlook-1", (".msg",), holds_files=True),
+    Format("ingest.parsers.mail", "mail-1", (".eml",), recognises=True, holds_files=True),
+    Format("ingest.parsers.outlook", "outlook-1", (".msg",), recognises=True, holds_files=True),
     Format("ingest.parsers.hypertext", "hypertext-1", (".html", ".htm", ".xhtml")),
     Format("ingest.parsers.pdf", "pdf-2", (".pdf",), recognises=True),
     Format("ingest.parsers.written", "written-1", (".docx", ".doc", ".rtf", ".odt", ".epub")),
@@ -94,6 +94,12 @@ def format_of(name: str) -> Format | None:
     """The format that a file of this name is read as, or None when there is none."""
     path = PurePath(name)
     return _BY_SUFFIX.get(path.suffix.lower() or _BARE_NAMES.get(path.name.lower(), ""))
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is an image, whose text is a bonus rather than its purpose."""
+    found = format_of(name)
+    return found is not None and found.module == "ingest.parsers.images"
 
 
 def supported_suffixes() -> tuple[str, ...]:
@@ -133,6 +139,8 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
             `image_without_text`, `too_long`, `too_deep`, `parser_timeout` and `parser_killed` (tesseract).
     """
     found = _format(name)
+    if not limits.read_archives and PurePath(name).suffix.lower() in ARCHIVE_SUFFIXES:
+        raise ParseError("unsupported", "Archives are not read. QUOTH_INGEST__READ_ARCHIVES=true switches that on.")
     shown = readable_name(PurePath(name).name if found.keeps_suffix else PurePath(name).stem)
     document = found.parser()(data, shown, limits)
     limits.check_characters(len(document.text))

@@ -34,7 +34,9 @@ def connect(data_dir: Path, url: str | None = None) -> Engine:
         except OSError as error:
             raise ConfigurationError(f"The data directory {data_dir} cannot be made: {error.strerror}.") from error
         url = f"sqlite:///{data_dir / FILE_NAME}"
-    engine = create_engine(url)
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    else:
+        engine = create_engine(url)
     event.listen(engine, "handle_error", _translate, retval=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
@@ -54,7 +56,6 @@ def purge(engine: Engine) -> None:
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
     assert isinstance(connection, SqliteConnection)  # noqa: S101
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     connection.execute("PRAGMA journal_mode = WAL")
     # FULL: points are deleted on the word of a committed switch, so that commit must outlive a power cut.
     connection.execute("PRAGMA synchronous = FULL")

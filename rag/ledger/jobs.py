@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, sele
 from rag.errors import NotFoundError
 from rag.ledger.leases import Lease
 from rag.ledger.tables import documents, job_files, jobs, leases, refusals, roots, stores
-from rag.ledger.uris import below
+from rag.ledger.uris import below, is_below
 
 BATCH = 500
 KEPT_JOBS = 50  # of each store
@@ -253,11 +253,15 @@ class Jobs:
             connection.execute(delete(refusals).where(*old))
 
     def remember_roots(self, job: Job) -> None:
-        """Note the job's paths among those that the store is kept in step with."""
+        """Note the job's paths among those that the store is kept in step with, none of which lies below another."""
         with self._transaction() as connection:
             known = set(connection.scalars(select(roots.c.uri).where(roots.c.store_id == job.store_id)))
-            for uri in set(job.paths) - known:
+            wanted = known | set(job.paths)
+            outer = {uri for uri in wanted if not any(is_below(uri, other) for other in wanted - {uri})}
+            for uri in outer - known:
                 connection.execute(insert(roots).values(store_id=job.store_id, uri=uri, added_at=time.time()))
+            inner = (roots.c.store_id == job.store_id, roots.c.uri.in_(known - outer))
+            connection.execute(delete(roots).where(*inner))
 
     def roots(self, store_id: str) -> list[str]:
         """URIs of all that was ever ingested into a store by name, sorted."""

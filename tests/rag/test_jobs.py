@@ -131,6 +131,13 @@ def test_a_job_runs_while_its_lease_is_held(engine: Engine, store: Store, tmp_pa
     asyncio.run(run())
 
 
+def test_roots_are_remembered_without_what_lies_below_them(engine: Engine, store: Store) -> None:
+    jobs = Jobs(engine)
+    for paths in (["file:///a/b"], ["file:///a/b/c", "file:///d.md"], ["file:///a/bc"], ["file:///a"]):
+        jobs.remember_roots(jobs.submit(store.id, paths))
+    assert jobs.roots(store.id) == ["file:///a", "file:///d.md"]
+
+
 def test_a_job_tells_how_far_it_is(engine: Engine, store: Store) -> None:
     jobs = Jobs(engine)
     job = jobs.submit(store.id, ["file:///a"])

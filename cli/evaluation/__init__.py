@@ -1,0 +1,1 @@
+"""`quoth eval`: one file for each of its commands."""
