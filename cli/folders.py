@@ -1,4 +1,4 @@
-"""`quoth ingest`, `quoth sync` and `quoth watch`."""
+"""`quoth ingest`, `quoth sync`, `quoth watch` and `quoth remove`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ingest.outcomes import IngestSummary
     from ingest.pipeline import OnProgress, Progress
     from ingest.watching import WatchEvent
+    from rag.assembly import Engine
+    from rag.ledger.jobs import Job
     from rag.settings import Settings
 
 # Files that `sync` names; of more, their number says more.
@@ -27,12 +29,23 @@ MOST_NAMES = 100
 
 PathsArgument = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.", show_default=False)]
 
+RetryOption = Annotated[bool, typer.Option("--retry", help="Try again also what failed as often as it may.")]
+
 
 def ingest(
-    paths: PathsArgument, store: StoreOption = None, data: DataOption = None, as_json: JsonOption = False
-) -> None:
+    paths: PathsArgument, store: StoreOption = None, data: DataOption = None, as_json: JsonOption = False,
+    retry: RetryOption = False,
+    later: Annotated[bool, typer.Option("--later", help="Only note it: `quoth jobs run` does it.")] = False,
+) -> None:  # fmt: skip
     """Bring a store in step with files and folders: index what is new or changed, remove what is gone."""
-    summary = run(lambda settings: _ingest(settings, paths, store, quiet=as_json), data)
+    if later:
+        job = run(lambda settings: _submit(settings, paths, store, retry=retry), data)
+        if as_json:
+            print_json({"id": job.id, "store": job.store, "state": job.state, "paths": list(job.paths)})
+        else:
+            typer.echo(f"{job.id[:8]} waits. `quoth jobs run` does it, `quoth jobs` shows how far it is.")
+        return
+    summary = run(lambda settings: _ingest(settings, paths, store, quiet=as_json, retry=retry), data)
     if as_json:
         print_json(summary.as_dict())
     else:
@@ -40,17 +53,34 @@ def ingest(
     _exit_by(summary)
 
 
-def sync(paths: PathsArgument, store: StoreOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """As `ingest`, and say what was new, changed, moved and deleted since the last time."""
+def sync(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH...]", help="Files and folders.")] = None,
+    store: StoreOption = None, data: DataOption = None, as_json: JsonOption = False, retry: RetryOption = False,
+) -> None:  # fmt: skip
+    """As `ingest`, and say what was new, changed, moved and deleted; without PATH, all that was ingested before."""
     names = _Names()
-    summary = run(lambda settings: _ingest(settings, paths, store, quiet=as_json, also=names.on_progress), data)
+    summary = run(
+        lambda settings: _ingest(settings, paths or [], store, quiet=as_json, also=names.on_progress, retry=retry), data
+    )
     if as_json:
         print_json(summary.as_dict())
     else:
         typer.echo(_what_changed(summary))
-        names.print(summary.indexed)
+        names.print(summary.indexed + summary.removed)
         _print_summary(summary)
     _exit_by(summary)
+
+
+def remove(
+    places: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders, there or not; or URIs.")],
+    store: StoreOption = None, data: DataOption = None, as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Take out of a store what was indexed at and below PATH; the files stay."""
+    count = run(lambda settings: _remove(settings, places, store), data)
+    if as_json:
+        print_json({"removed": count})
+    else:
+        typer.echo(f"Removed {count} documents.")
 
 
 def watch(
@@ -62,12 +92,14 @@ def watch(
 
 
 async def _ingest(
-    settings: Settings, paths: list[Path], store: str | None, *, quiet: bool, also: OnProgress = lambda _: None
-) -> IngestSummary:
+    settings: Settings, paths: list[Path], store: str | None, *, quiet: bool, also: OnProgress = lambda _: None,
+    retry: bool = False,
+) -> IngestSummary:  # fmt: skip
     from ingest.pipeline import Ingestor
     from rag.assembly import open_engine
 
     async with open_engine(settings) as engine:
+        paths = paths or _ingested_before(engine, store or settings.store)
         with _bar(shown=not quiet and sys.stderr.isatty()) as update:
 
             def on_progress(progress: Progress) -> None:
@@ -75,8 +107,39 @@ async def _ingest(
                 also(progress)
 
             return await Ingestor(engine).run(
-                paths, store or settings.store, on_progress=on_progress, on_wait=_say_waiting
+                paths, store or settings.store, retry=retry, on_progress=on_progress, on_wait=_say_waiting
             )
+
+
+def _ingested_before(engine: Engine, store: str) -> list[Path]:
+    """The folders and files that a store was made of. One that is not there now is left alone, and said."""
+    from ingest.sources import path_of
+    from rag.errors import InvalidInputError
+
+    paths = [path_of(uri) for uri in engine.jobs.roots(engine.stores.get(store).id)]
+    there = [path for path in paths if path.exists()]
+    for path in paths:
+        if path not in there:
+            _say(f"{path} is not there now; what was indexed of it stays. `quoth remove` takes it out.")
+    if not there:
+        raise InvalidInputError(f"Nothing that was ingested into {store!r} is there now. Name a folder.")
+    return there
+
+
+async def _remove(settings: Settings, places: list[str], store: str | None) -> int:
+    from ingest.removal import remove as remove_documents
+    from rag.assembly import open_engine
+
+    async with open_engine(settings) as engine:
+        return await remove_documents(engine, store or settings.store, places)
+
+
+async def _submit(settings: Settings, paths: list[Path], store: str | None, *, retry: bool) -> Job:
+    from ingest.pipeline import Ingestor
+    from rag.assembly import open_engine
+
+    async with open_engine(settings) as engine:
+        return await Ingestor(engine).submit(paths, store or settings.store, retry=retry)
 
 
 async def _watch(settings: Settings, paths: list[Path], store: str | None, *, as_json: bool) -> None:
@@ -156,21 +219,24 @@ def _bar(*, shown: bool) -> Iterator[Callable[[Progress], None]]:
 
 
 class _Names:
-    """The files that a run indexed, as many as are worth reading."""
+    """The files that a run indexed or removed, as many as are worth reading."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
 
     def on_progress(self, progress: Progress) -> None:
-        last = progress.last
-        if last is not None and last.outcome == "indexed" and len(self._lines) < MOST_NAMES:
-            self._lines.append(f"  {last.outcome} {where(last.uri, {})}")
+        if len(self._lines) >= MOST_NAMES:
+            return
+        if progress.removed:
+            self._lines.append(f"  {'removed':<8} {where(progress.removed, {})}")
+        elif progress.last is not None and progress.last.outcome == "indexed":
+            self._lines.append(f"  {progress.last.reason:<8} {where(progress.last.uri, {})}")
 
-    def print(self, indexed: int) -> None:
+    def print(self, count: int) -> None:
         for line in self._lines:
             typer.echo(line)
-        if indexed > len(self._lines):
-            typer.echo(f"  ... and {indexed - len(self._lines)} more")
+        if count > len(self._lines):
+            typer.echo(f"  ... and {count - len(self._lines)} more")
 
 
 def _what_changed(summary: IngestSummary) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cli import answers, documents, folders, jobs, models, server, stores
+from cli import answers, documents, folders, health, jobs, models, server, stores
 from cli.execution import guarded
 
 app = typer.Typer(
@@ -19,11 +19,14 @@ app = typer.Typer(
 app.command("ingest")(folders.ingest)
 app.command("sync")(folders.sync)
 app.command("watch")(folders.watch)
+app.command("remove")(folders.remove)
 app.command("search")(documents.search)
 app.command("ask")(answers.ask)
 app.command("chat")(answers.chat)
 app.command("serve")(server.serve)
 app.command("status")(stores.status)
+app.command("why")(health.why)
+app.command("doctor")(health.doctor)
 app.add_typer(stores.app, name="stores")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote_to_bytes, urlsplit
 
 from ingest.embedding import PointMaker
 from ingest.outcomes import BLAMELESS, FINE_FOR_PICTURES, FileOutcome, IngestSummary
@@ -17,7 +15,7 @@ from ingest.parsers.registry import is_picture
 from ingest.planning import Planner, Recipes, refusal_of
 from ingest.reading import Reader
 from ingest.sandbox import ParserPool
-from ingest.sources import Refused, SourceFile, root_uri, source_at, walk
+from ingest.sources import Refused, SourceFile, path_of, root_uri, source_at, walk
 from ingest.writing import Checkpoint, Writer, no_checkpoint
 from rag.assembly import Engine
 from rag.concurrency import in_thread
@@ -375,11 +373,6 @@ class _Waiting:
     def _is_full(self, chunks: int) -> bool:
         counted = sum(len(document.chunks) for document in self._documents)
         return counted >= chunks or bool(self._documents and self._blocked)
-
-
-def path_of(uri: str) -> Path:
-    """The path of a `file://` URI, byte for byte."""
-    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
 
 
 def _nothing_found(paths: Sequence[Path]) -> InvalidInputError:

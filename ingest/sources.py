@@ -190,6 +190,14 @@ def source_at(uri: str, root_uri: str, limits: IngestSettings) -> SourceFile | R
     return judge.judge(path, real, uri)
 
 
+def path_of(uri: str) -> Path:
+    """The path of a `file://` URI that a walk gave, byte for byte. Raises InvalidInputError for any other."""
+    path = _path_of(uri)
+    if path is None:
+        raise InvalidInputError(f"{uri!r} is the URI of no file.")
+    return Path(path)
+
+
 def root_uri(path: Path) -> str:
     """The URI that what is found at and below a given path carries as its `root_uri`.
 

@@ -263,6 +263,12 @@ class Jobs:
             inner = (roots.c.store_id == job.store_id, roots.c.uri.in_(known - outer))
             connection.execute(delete(roots).where(*inner))
 
+    def forget_roots(self, store_id: str, uris: Sequence[str]) -> int:
+        """Keep a store in step no longer with what lies at and below these URIs; returns how many roots there were."""
+        with self._transaction() as connection:
+            lost = delete(roots).where(roots.c.store_id == store_id, below(roots.c.uri, uris))
+            return int(connection.execute(lost).rowcount)
+
     def roots(self, store_id: str) -> list[str]:
         """URIs of all that was ever ingested into a store by name, sorted."""
         with self._engine.connect() as connection:

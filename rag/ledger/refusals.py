@@ -71,10 +71,11 @@ class Refusals:
             if latest:
                 connection.execute(insert(refusals), [asdict(refusal) | {"store_id": store_id} for refusal in latest])
 
-    def forget(self, store_id: str, roots: Sequence[str]) -> None:
-        """Forget what was recorded of files at and below these URIs."""
+    def forget(self, store_id: str, roots: Sequence[str]) -> int:
+        """Forget what was recorded of files at and below these URIs; returns how many there were."""
+        lost = delete(refusals).where(refusals.c.store_id == store_id, below(refusals.c.uri, roots))
         with self._engine.begin() as connection:
-            connection.execute(delete(refusals).where(refusals.c.store_id == store_id, below(refusals.c.uri, roots)))
+            return int(connection.execute(lost).rowcount)
 
 
 def drop(connection: Connection, store_id: str, uris: Sequence[str]) -> None:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from ingest.outcomes import IngestSummary
 from ingest.pipeline import Ingestor, Progress
+from ingest.removal import remove
+from ingest.working import work_off
 from rag.assembly import Engine
-from rag.errors import FingerprintMismatchError, InvalidInputError, UpstreamError
+from rag.errors import FingerprintMismatchError, InvalidInputError, NotFoundError, UpstreamError
 from tests.fakes import BagOfWordsEmbedder, fake_engine
 
 
@@ -76,6 +78,53 @@ def test_only_what_lies_below_the_given_paths_is_removed(engine: Engine, docs: P
     (docs / "a.md").unlink()
     assert ingest(engine, docs / "deep").removed == 0
     assert ingest(engine, docs).removed == 1
+
+
+def test_a_moved_file_is_not_embedded_again_and_copies_are_embedded_once(engine: Engine, docs: Path) -> None:
+    long = "\n\n".join(f"Paragraph {number} tells of the {number}th thing. " * 30 for number in range(12))
+    (docs / "untitled.txt").write_text(long)
+    ingest(engine, docs)
+    assert isinstance(engine.embedder, BagOfWordsEmbedder)
+    embedded = engine.embedder.embedded
+    (docs / "untitled.txt").rename(docs / "deep" / "renamed.txt")
+    (docs / "deep" / "b.txt").rename(docs / "b.txt")
+    for number in range(3):
+        (docs / f"copy {number}.md").write_text((docs / "a.md").read_text())
+    summary = ingest(engine, docs)
+    assert (summary.new, summary.removed, summary.moved) == (5, 2, 2)
+    assert engine.embedder.embedded == embedded
+    assert found(engine, "renamed things")[0] == (docs / "deep" / "renamed.txt").as_uri()
+    (docs / "deep" / "renamed.txt").write_text(long + "\n\nOne more paragraph. " * 40)
+    assert ingest(engine, docs).changed == 1
+    assert engine.embedder.embedded - embedded < 6
+
+
+def test_removing_takes_documents_out_whether_their_files_are_there_or_not(engine: Engine, docs: Path) -> None:
+    (docs / "program.bin").write_bytes(b"\x7fELF")
+    ingest(engine, docs)
+    store = engine.stores.get("default").id
+    assert asyncio.run(remove(engine, "default", [str(docs / "deep")])) == 1
+    assert engine.documents.count_chunks(store) == asyncio.run(engine.vectors.count(store)) == 2
+    assert engine.jobs.roots(store) == [docs.as_uri()]
+    assert asyncio.run(remove(engine, "default", [docs.as_uri()])) == 2
+    assert (engine.jobs.roots(store), engine.refusals.all(store)) == ([], [])
+    with pytest.raises(NotFoundError, match="quoth status"):
+        asyncio.run(remove(engine, "default", [str(docs)]))
+
+
+def test_waiting_jobs_are_worked_off(engine: Engine, docs: Path) -> None:
+    """Jobs that wait are done by a worker, each store's one after the other, and a failing one does not stop it."""
+    ingestor = Ingestor(engine)
+    asyncio.run(ingestor.submit([docs / "deep"], "default"))
+    asyncio.run(ingestor.submit([docs / "a.md"], "default"))
+    gone = docs / "c.html"
+    asyncio.run(ingestor.submit([gone], "other"))
+    gone.unlink()
+    done: list[tuple[str, bool]] = []
+    count = asyncio.run(work_off(engine, lambda job, result: done.append((job.store, isinstance(result, Exception)))))
+    assert (count, sorted(done)) == (3, [("default", False), ("default", False), ("other", True)])
+    assert engine.documents.count_chunks(engine.stores.get("default").id) == 2
+    assert asyncio.run(work_off(engine)) == 0
 
 
 def test_every_file_has_one_outcome(engine: Engine, docs: Path) -> None:
