@@ -5,7 +5,7 @@ Exit codes:
     1    failed: the engine, a model or the machine
     2    refused: arguments, settings or input
     3    not there: a store or a model of that name
-    4    ingest finished, and some files failed
+    4    ingest finished, and some files failed; doctor finished, and faults remain
     130  interrupted
 """
 
@@ -24,6 +24,7 @@ import typer
 from rag.errors import ConfigurationError, InvalidInputError, NotFoundError, QuothError
 
 FAILED, REFUSED, NOT_THERE, SOME_FILES_FAILED, INTERRUPTED = 1, 2, 3, 4, 130
+FAULTS_REMAIN = SOME_FILES_FAILED
 
 T = TypeVar("T")
 

@@ -8,16 +8,20 @@ agree in one band of a sketch at least are compared (Leskovec, Rajaraman and Ull
 from __future__ import annotations
 
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import regex
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HASHES = 64
 SHINGLE_WORDS = 5
 SIMILAR = 0.8
 _BAND = 4  # values; 16 bands find a pair of similarity 0.8 with probability 0.9998
+_CROWD = 100  # texts that agree in a band
 _PRIME = (1 << 31) - 1
 _WORD = regex.compile(r"\p{L}+|\p{N}+")
 _PIECE = 1 << 14  # shingles hashed at once: bounds the memory to some 8 MB
@@ -25,6 +29,7 @@ _PIECE = 1 << 14  # shingles hashed at once: bounds the memory to some 8 MB
 _random = np.random.default_rng(20260101)
 _FACTORS = _random.integers(1, _PRIME, HASHES, dtype=np.uint64)
 _SUMMANDS = _random.integers(0, _PRIME, HASHES, dtype=np.uint64)
+_MIXERS = _random.integers(0, 1 << 63, _BAND, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 def sketch_of(text: str) -> bytes | None:
@@ -50,24 +55,38 @@ def similarity(one: bytes, other: bytes) -> float:
 
 
 def near_duplicates(sketches: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str, float]]:
-    """Pairs of names whose sketches are at least `SIMILAR`, each pair once, in the order of the names."""
+    """Pairs of names whose sketches are at least `SIMILAR`, each pair once, in the order of the names.
+
+    Holds each sketch once, 256 bytes, and the pairs that agree in a band. Where more than `_CROWD` texts agree in one,
+    they are taken for copies, and each is compared with the first of them only: the cost grows with their number, not
+    with its square.
+
+    Args:
+        sketches: (name, sketch), each name once.
+    """
     known = dict(sketches)
-    bands: defaultdict[tuple[int, bytes], list[str]] = defaultdict(list)
-    width = _BAND * 4
-    for name in sorted(known):
-        for start in range(0, len(known[name]), width):
-            bands[start, known[name][start : start + width]].append(name)
-    # A band that very many share says that they are copies; each is compared with the first of them only.
-    pairs = {
-        (one, other)
-        for names in bands.values()
-        for at, one in enumerate(names[:1] if len(names) > _CROWD else names)
-        for other in names[at + 1 :]
-    }
+    if not known:
+        return
+    names = sorted(known)
+    matrix = np.frombuffer(b"".join(known[name] for name in names), np.uint32).reshape(len(names), HASHES)
+    known.clear()
+    pairs: set[tuple[int, int]] = set()
+    for start in range(0, HASHES, _BAND):
+        for alike in _agreeing(matrix[:, start : start + _BAND]):
+            firsts = alike[:1] if len(alike) > _CROWD else alike
+            pairs.update((one, other) for at, one in enumerate(firsts) for other in alike[at + 1 :])
     for one, other in sorted(pairs):
-        share = similarity(known[one], known[other])
+        share = float(np.mean(matrix[one] == matrix[other]))
         if share >= SIMILAR:
-            yield one, other, share
+            yield names[one], names[other], share
 
 
-_CROWD = 100
+def _agreeing(band: NDArray[np.uint32]) -> Iterator[list[int]]:
+    """Groups of rows that are equal, of two at least, each in ascending order."""
+    # Products wrap around; rows that differ and mix to the same number cost a comparison, no more.
+    mixed = (band.astype(np.uint64) * _MIXERS).sum(axis=1, dtype=np.uint64)
+    order = np.argsort(mixed, kind="stable")
+    edges = np.flatnonzero(np.diff(mixed[order])) + 1
+    for group in np.split(order, edges):
+        if len(group) > 1:
+            yield group.tolist()

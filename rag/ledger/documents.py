@@ -13,10 +13,13 @@ from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, t
 
 from rag.documents import AttributeValue, Block, BlockKind, Candidate, Chunk, Locator, SearchHit, text_key
 from rag.ledger.connection import purge
+from rag.ledger.inspection import Inspection
 from rag.ledger.jobs import note_indexed
 from rag.ledger.leases import Lease
+from rag.ledger.mending import Mending
 from rag.ledger.refusals import drop
 from rag.ledger.tables import chunks, documents, generations
+from rag.ledger.uris import below
 
 # SQLite allows 32,766 variables in a statement; a batch of rows must stay below that.
 BATCH = 500
@@ -78,6 +81,14 @@ class Documents:
                 self._lease.require(connection)
             yield connection
 
+    def inspection(self, store_id: str) -> Inspection:
+        """A look at the rows as they stand."""
+        return Inspection(self._engine, store_id)
+
+    def mending(self, store_id: str) -> Mending:
+        """What sets rows right that an inspection found."""
+        return Mending(self._engine, store_id, self._lease)
+
     def at(self, store_id: str, uris: Sequence[str]) -> dict[str, DocumentRecord]:
         """The documents of these URIs, by URI."""
         found: dict[str, DocumentRecord] = {}
@@ -99,6 +110,12 @@ class Documents:
             if len(rows) < BATCH:
                 return
             last = rows[-1]["id"]
+
+    def below(self, store_id: str, roots: Sequence[str], limit: int) -> list[str]:
+        """The ids of documents at and below these URIs, in no order."""
+        query = select(documents.c.id).where(documents.c.store_id == store_id, below(documents.c.uri, roots))
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query.limit(limit)))
 
     def embedded_as(self, store_id: str, keys: Sequence[str]) -> dict[str, str]:
         """For each text key (see rag.documents.text_key) that a visible chunk has, the id of one such chunk."""

@@ -53,6 +53,14 @@ class Stores:
         with self._engine.connect() as connection:
             return list(connection.scalars(select(stores.c.name).order_by(stores.c.name)))
 
+    def identity(self, name: str) -> str:
+        """The id of the store of this name, whatever else its row holds. Raises StoreNotFoundError."""
+        with self._engine.connect() as connection:
+            found: str | None = connection.scalars(select(stores.c.id).where(stores.c.name == name)).first()
+        if found is None:
+            raise StoreNotFoundError(name, self.names())
+        return found
+
     def get(self, name: str) -> Store:
         """The store of this name. Raises StoreNotFoundError."""
         with self._engine.connect() as connection:
