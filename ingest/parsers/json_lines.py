@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ingest.parsers.decoding import decode
 from ingest.parsers.json_tokens import readable
 from ingest.parsers.limits import ParserLimits
-from rag.documents import Block, Document, Locator
+from rag.documents import Block, Document, Locator, line_breaks
 from rag.errors import ParseError
 
 _MAX_RECORDS = 200_000  # above which short ones share a block
@@ -55,13 +55,13 @@ def _blocks(text: str) -> Iterator[Block]:
     number, counted = 1, 0
     start = end = first = last = 0
     for found in _LINE.finditer(text):
-        number += text.count("\n", counted, found.start())
+        number += line_breaks(text, counted, found.start())
         counted = found.start()
         if first and found.end() - start > small:
             yield Block(start, end, "code", (), Locator(lines=(first, last)))
             first = 0
         if not first:
             start, first = found.start(), number
-        end, last = found.end(), number
+        end, last = found.end(), number + line_breaks(text, found.start(), found.end())
     if first:
         yield Block(start, end, "code", (), Locator(lines=(first, last)))

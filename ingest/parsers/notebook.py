@@ -43,6 +43,8 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
 
 
 def _loaded(text: str) -> dict[str, Any]:
+    if not text.strip():
+        raise ParseError("no_text", "The file is not empty but has no text in it.")
     try:
         notebook = json.loads(text, parse_int=str, parse_float=str)  # none is needed, and a long one takes minutes
     except RecursionError as error:

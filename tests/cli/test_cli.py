@@ -71,7 +71,8 @@ def test_the_default_models_are_known() -> None:
 def test_ingest_adds_up(examples: tuple[Path, dict[str, Any]]) -> None:
     _, summary = examples
     assert list(summary) == [
-        "store", "found", "indexed", "unchanged", "removed", "skipped", "failed", "chunks", "seconds",
+        "store", "found", "indexed", "new", "changed", "unchanged", "removed", "moved", "skipped", "failed", "chunks",
+        "seconds",
     ]  # fmt: skip
     refused = sum(summary["skipped"].values()) + sum(summary["failed"].values())
     assert summary["found"] == summary["indexed"] + summary["unchanged"] + refused

@@ -81,7 +81,7 @@ def test_sync_says_what_changed(data: Path, docs: Path) -> None:
     first = quoth("sync", str(docs), "--store", "sync", data=data)
     assert first.returncode == 0, first.stderr
     assert "6 new, 0 changed, 0 moved, 0 deleted" in first.stdout
-    assert f"indexed {docs}/deep/a.md" in first.stdout
+    assert f"new      {docs}/deep/a.md" in first.stdout
     assert "\x1b" not in first.stdout
     (docs / "0.md").write_text("# Other\n\nNow it is something else.\n")
     (docs / "1.md").rename(docs / "deep" / "one.md")
@@ -90,9 +90,36 @@ def test_sync_says_what_changed(data: Path, docs: Path) -> None:
     (docs / "bad.pdf").write_bytes(b"%PDF-1.7 nothing")
     second = quoth("sync", str(docs), "--store", "sync", data=data)
     assert second.returncode == 4
-    assert f"indexed {docs}/0.md" in second.stdout
-    assert f"indexed {docs}/3.md" not in second.stdout
+    assert f"changed  {docs}/0.md" in second.stdout
+    assert f"new      {docs}/5.md" in second.stdout
+    assert f"removed  {docs}/2.md" in second.stdout
+    assert f"{docs}/3.md" not in second.stdout
     assert "2 new, 1 changed, 1 moved, 1 deleted" in second.stdout
+    (docs / "0.md").unlink()
+    third = quoth("sync", "--store", "sync", data=data)
+    assert "0 new, 0 changed, 0 moved, 1 deleted" in third.stdout
+    removed = quoth("remove", str(docs / "deep"), "--store", "sync", data=data)
+    assert "Removed 2 documents." in removed.stdout
+    assert quoth("remove", str(docs / "nowhere"), "--store", "sync", data=data).returncode == 3
+
+
+def test_jobs_wait_are_done_and_are_listed(data: Path, docs: Path) -> None:
+    later = quoth("ingest", str(docs), "--store", "jobs", "--later", data=data)
+    assert "waits" in later.stdout
+    assert "waiting" in quoth("jobs", data=data).stdout
+    done = quoth("jobs", "run", "--json", data=data)
+    assert done.returncode == 0, done.stderr
+    (job,) = json.loads(done.stdout)["jobs"]
+    assert (job["store"], job["new"], job["failed"]) == ("jobs", 5, {})
+    (docs / "bad.pdf").write_bytes(b"%PDF-1.7 nothing")
+    assert quoth("ingest", str(docs), "--store", "jobs", data=data).returncode == 4
+    listed = json.loads(quoth("jobs", "--json", data=data).stdout)["jobs"]
+    latest, first = [each for each in listed if each["store"] == "jobs"]
+    assert (first["id"], first["state"], latest["state"]) == (job["id"], "done", "done")
+    shown = quoth("jobs", "show", latest["id"][:8], data=data).stdout
+    assert "failed (corrupt)" in shown and f"{docs.as_uri()}/bad.pdf" in shown
+    assert quoth("jobs", "show", "nothing", data=data).returncode == 3
+    assert "No ingest waits." in quoth("jobs", "run", data=data).stdout
 
 
 def test_ignored_files_are_not_counted_and_bad_rules_are_refused(data: Path, docs: Path) -> None:
