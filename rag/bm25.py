@@ -2,7 +2,7 @@
 
 A word is a run of letters, marks and digits of any script, case-folded and stemmed. Where a script writes no spaces,
 pairs of neighbouring characters stand for words. A name such as `max_tokens`, `maxTokens` or `v1.2` is kept whole, and
-its parts as well.
+its parts as well. A number is the same with and without commas between its thousands.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ AVERAGE_WORDS = 110
 MAX_WORD = 64
 
 _RUN = regex.compile(r"[\p{L}\p{M}\p{N}_]+(?:[.\-][\p{L}\p{M}\p{N}_]+)*")
+_THOUSANDS = regex.compile(r"(?<![\p{L}\p{N}_.,\-])\p{Nd}{1,3}(?:,\p{Nd}{3})+(?![\p{L}\p{N}_]|,\p{N})")
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+")
 _PART = regex.compile(r"\p{Lu}?[\p{Ll}\p{Lo}\p{M}]+|\p{Lu}+(?!\p{Ll})|\p{N}+|[\p{L}\p{M}]+")
 _STOP_WORDS = frozenset(
@@ -48,7 +49,7 @@ class BM25Encoder:
     @property
     def fingerprint(self) -> str:
         """Names all that stored weights depend on."""
-        return f"bm25-1;{self._language};k1={K1};b={B};avg={AVERAGE_WORDS}"
+        return f"bm25-2;{self._language};k1={K1};b={B};avg={AVERAGE_WORDS}"
 
     def encode_passage(self, text: str) -> SparseVector:
         """Saturated term frequencies, normalised by length."""
@@ -57,12 +58,13 @@ class BM25Encoder:
         return _vector({term: count * (K1 + 1) / (count + norm) for term, count in counts.items()})
 
     def encode_query(self, text: str) -> SparseVector:
-        """Weight 1 for each term."""
-        return _vector(dict.fromkeys(self.terms(text), 1.0))
+        """How often each term stands in the question: what is said twice counts twice."""
+        return _vector({term: float(count) for term, count in Counter(self.terms(text)).items()})
 
     def terms(self, text: str) -> Iterator[str]:
         """The terms of a text, in order, with repeats."""
-        for run in _RUN.findall(unicodedata.normalize("NFKC", text)):
+        normal = _THOUSANDS.sub(lambda number: number.group().replace(",", ""), unicodedata.normalize("NFKC", text))
+        for run in _RUN.findall(normal):
             yield from self._terms_of_run(run)
 
     def _terms_of_run(self, run: str) -> Iterator[str]:

@@ -93,7 +93,7 @@ class SparseEncoder(Protocol):
         ...
 
     def encode_query(self, text: str) -> SparseVector:
-        """Weight 1 for each term, once."""
+        """How often each term stands in the question."""
         ...
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rag.concurrency import in_thread
-from rag.documents import SearchHit
+from rag.documents import Candidate, SearchHit
 from rag.errors import InvalidInputError
 from rag.filters import Filter
-from rag.fusion import normalised_sum
+from rag.fusion import distribution_based, normalised_sum, reciprocal_rank
 from rag.ledger.documents import Documents
 from rag.ledger.stores import Store, Stores, require_fingerprint
-from rag.protocols import ChunkStore, Embedder, SparseEncoder
+from rag.protocols import CandidateLists, ChunkStore, Embedder, SparseEncoder
 from rag.settings import RetrievalSettings
 from rag.telemetry import StageTimer
 
@@ -29,7 +29,7 @@ class SearchResult:
 
 
 class Retriever:
-    """Finds passages by cosine similarity and by words, and fuses the two lists."""
+    """Finds passages by cosine similarity, by words, or by both with the two lists fused."""
 
     def __init__(
         self,
@@ -68,12 +68,13 @@ class Retriever:
         found = await self._open(store)
         timer = StageTimer()
         with timer.stage("embed"):
-            dense = await self._embedder.embed_query(question)
+            dense = None if self._settings.fusion == "sparse" else await self._embedder.embed_query(question)
         with timer.stage("vectors"):
             limit = max(self._settings.candidates, wanted)
-            lists = await self._vectors.search(found.id, dense, self._sparse.encode_query(question), limit, where)
+            words = None if self._settings.fusion == "dense" else self._sparse.encode_query(question)
+            lists = await self._vectors.search(found.id, dense, words, limit, where)
         with timer.stage("fuse"):
-            fused = normalised_sum(lists.dense, lists.sparse, self._settings.dense_weight)
+            fused = fuse(lists, self._settings)
         with timer.stage("join"):
             # Joined before the cut: a candidate of a generation that is being replaced drops out here.
             hits = await in_thread(self._documents.join, found.id, fused)
@@ -83,6 +84,20 @@ class Retriever:
         store = await in_thread(self._stores.get, name)
         require_fingerprint(store, self._embedder.fingerprint)
         return store
+
+
+def fuse(lists: CandidateLists, settings: RetrievalSettings) -> list[Candidate]:
+    """One ranking of the two lists, by the configured method; of one list its own order."""
+    match settings.fusion:
+        case "rrf":
+            return reciprocal_rank(lists.dense, lists.sparse)
+        case "dbsf":
+            return distribution_based(lists.dense, lists.sparse)
+        case "dense":
+            return normalised_sum(lists.dense, (), 1)
+        case "sparse":
+            return normalised_sum((), lists.sparse, 0)
+    return normalised_sum(lists.dense, lists.sparse, settings.dense_weight)
 
 
 def _check(question: str, k: int) -> None:

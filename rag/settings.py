@@ -80,7 +80,10 @@ class RetrievalSettings(Section):
 
     k: int = Field(6, ge=1, le=100, description="passages that an answer may quote")
     candidates: int = Field(100, ge=1, le=1000, description="taken from each list before they are fused")
-    dense_weight: float = Field(0.5, ge=0, le=1, description="share of cosine similarity, the rest is words")
+    fusion: Literal["sum", "rrf", "dbsf", "dense", "sparse"] = Field(
+        "sum", description="of the two lists; dense takes the first alone, sparse the list by words"
+    )
+    dense_weight: float = Field(0.5, ge=0, le=1, description="share of cosine similarity in a sum, the rest is words")
 
 
 class IngestSettings(Section):
