@@ -17,7 +17,7 @@ from ingest.repair import Repair
 from rag.assembly import Engine, collection_name
 from rag.concurrency import in_thread
 from rag.documents import store_id
-from rag.errors import FingerprintMismatchError, StoreNotFoundError
+from rag.errors import FingerprintMismatchError, InvalidInputError, StoreNotFoundError
 from rag.leasing import hold, store_lease
 from rag.ledger.inspection import Inspection, Row
 from rag.ledger.leases import Lease
@@ -25,6 +25,8 @@ from rag.ledger.stores import require_fingerprint
 from rag.protocols import Fingerprint
 
 OnWait = Callable[[], None]
+
+NAMED = 100  # files, in a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,10 @@ class Doctor:
                 mending = self._engine.documents.under_lease(lease).mending(patient.id)
                 await in_thread(mending.restore_store, self._engine.collection, self._engine.embedder.fingerprint)
             repair = Repair(self._engine, await in_thread(self._engine.stores.get, store), lease)
+            job = await repair.plan() if before.needs_reading else None
             await repair.rows()
             await repair.points()
-        await repair.read_again(on_wait)
+        await repair.read_again(job, on_wait)
         return Treatment(before, await self.examine(store, on_wait=on_wait))
 
     async def digest(self, store: str, *, on_wait: OnWait = lambda: None) -> str:
@@ -103,7 +106,9 @@ class Doctor:
     async def _held(self, patient: _Patient, on_wait: OnWait) -> AsyncIterator[Lease]:
         engine, name = self._engine, store_lease(patient.id)
         stuck = await in_thread(patient.inspection.has_stuck_lease)
-        async with hold(engine.leases, engine.settings.data_dir, name, on_wait=on_wait, take_over=stuck) as lease:
+        if stuck:
+            await in_thread(engine.documents.mending(patient.id).drop_lease)
+        async with hold(engine.leases, engine.settings.data_dir, name, on_wait=on_wait) as lease:
             assert lease is not None, "whoever waits gets it"  # noqa: S101
             patient.had_stuck_lease = stuck
             yield lease
@@ -112,7 +117,7 @@ class Doctor:
         engine, inspection = self._engine, patient.inspection
         found = Examination(patient.name)
         if patient.had_stuck_lease:
-            message = "The store's lease had no end that a lease can have; it was taken over."
+            message = "The store's lease was nonsense, or had an end that none can have; it was dropped."
             found.add(Finding("orphaned", message, "", (store_lease(patient.id),)))
         if patient.fault:
             found.add(patient.fault)
@@ -124,10 +129,10 @@ class Doctor:
                 found.add(finding)
         disk = await in_thread(Disk, engine, inspection)
         examiner = DocumentExaminer(patient.id, inspection, disk)
-        for findings in (examiner.findings(), disk.unread()):
-            async for page in pages(findings):
-                for finding in page:
-                    found.add(finding)
+        async for page in pages(examiner.findings()):
+            for finding in page:
+                found.add(finding)
+        await _note_unread(found, disk)
         async for finding in Comparison(patient.id, inspection, engine.vectors).findings():
             found.add(finding)
         for uri, message in examiner.closed:
@@ -136,6 +141,20 @@ class Doctor:
             for note in notes:
                 found.note(note)
         return found
+
+
+async def _note_unread(found: Examination, disk: Disk) -> None:
+    """Files that came after the last ingest, or that were removed from the store: no fault, since that is usual."""
+    first: list[str] = []
+    count = 0
+    try:
+        async for uris in pages(disk.unread()):
+            count += len(uris)
+            first += uris[: NAMED - len(first)]
+    except InvalidInputError as error:
+        found.add(Finding("unreadable", str(error)))
+    if count:
+        found.note(Note("unread", f"{count} files are not read yet; `quoth sync` reads them.", tuple(first)))
 
 
 class _Patient:

@@ -31,7 +31,10 @@ def stray_findings(inspection: Inspection) -> Iterator[Finding]:
     for stray in inspection.strays():
         kind: Kind = "unembedded" if stray.state == "writing" else "orphaned"
         key = tuple(printable(part) for part in stray.key)
-        yield Finding(kind, f"A row of {stray.table} {stray.why}.", stray.uri, key)
+        # What an ingest left behind, its own job finishes; for the others a document or a refusal may be lacking now.
+        lacking = stray.table in ("chunks", "refusals") or (stray.table == "generations" and not stray.state)
+        action: Action = "read" if lacking else "none"
+        yield Finding(kind, f"A row of {stray.table} {stray.why}.", printable(stray.uri), key, action)
 
 
 class DocumentExaminer:

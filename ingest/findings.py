@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 
 Kind = Literal[
     "missing", "extra", "misfiled", "vectorless", "duplicated", "unembedded", "orphaned", "altered", "outdated",
-    "stale", "unread", "mismatched", "unreadable",
+    "stale", "mismatched", "unreadable",
 ]  # fmt: skip
 
 # What a repair does about a document: drop it, and read its file again if there is one; make it look changed; or
-# leave it to the ingest that follows.
+# leave it to the ingest that follows. With `none`, no file has to be read.
 Action = Literal["drop", "unsettle", "read", "none"]
 
 REPAIRS: dict[Kind, str] = {
@@ -26,7 +26,6 @@ REPAIRS: dict[Kind, str] = {
     "altered": "The document is taken out of sight and read again from its file.",
     "outdated": "The file is read again.",
     "stale": "The file is read again; a document without a file is removed.",
-    "unread": "The folder is ingested.",
     "mismatched": "Nothing: only you can decide which embedder is meant.",
     "unreadable": "Nothing: set right what the sentence names, and run the command again.",
 }
@@ -83,13 +82,17 @@ class Note:
 
 @dataclass
 class Examination:
-    """What was found in one store: every finding is counted, and `LISTED` of each kind are kept."""
+    """What was found in one store: every finding is counted, and `LISTED` of each kind are kept.
+
+    `needs_reading` says that a repair has to read files.
+    """
 
     store: str
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     note_counts: Counter[str] = field(default_factory=Counter)
     notes: list[Note] = field(default_factory=list)
+    needs_reading: bool = False
 
     @property
     def is_healthy(self) -> bool:
@@ -99,6 +102,7 @@ class Examination:
     def add(self, finding: Finding) -> None:
         """Count a finding, and keep it if there are not too many of its kind."""
         self.counts[finding.kind] += 1
+        self.needs_reading = self.needs_reading or finding.action != "none"
         if self.counts[finding.kind] <= LISTED:
             self.findings.append(finding)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingest.changes import compare_hash, compare_stat
-from ingest.findings import Finding
 from ingest.ignoring import LeftOut
 from ingest.outcomes import BLAMELESS
 from ingest.planning import SCAN_FILES, Recipes
@@ -79,17 +78,16 @@ class Disk:
             return Freshness("fresh")
         return Freshness("changed", "Its file has changed since it was read.")
 
-    def unread(self) -> Iterator[Finding]:
-        """Files that lie in the folders and that the ledger does not know."""
+    def unread(self) -> Iterator[str]:
+        """URIs of files that lie in the folders and that the ledger does not know.
+
+        Raises:
+            InvalidInputError: a `.quothignore` cannot be understood.
+        """
         files = walk(_present(self._ingested), self._limits)
-        try:
-            while batch := list(islice(files, SCAN_FILES)):
-                known = self._inspection.known([file.uri for file in batch])
-                for file in batch:
-                    if file.uri not in known:
-                        yield Finding("unread", "No ingest has accounted for this file yet.", file.uri)
-        except InvalidInputError as error:
-            yield Finding("unreadable", str(error))
+        while batch := list(islice(files, SCAN_FILES)):
+            known = self._inspection.known([file.uri for file in batch])
+            yield from (file.uri for file in batch if file.uri not in known)
 
     def present_roots(self) -> list[Path]:
         """What was ingested by name, or is to be, and is there."""
@@ -132,7 +130,7 @@ def file_path(uri: str) -> Path | None:
     """The path of a URI that a walk can have given; None for any other."""
     try:
         return path_of(uri)
-    except InvalidInputError:
+    except (InvalidInputError, UnicodeEncodeError):
         return None
 
 

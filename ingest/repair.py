@@ -20,6 +20,7 @@ from rag.documents import Candidate, Chunk, Scores
 from rag.filters import In
 from rag.ledger.documents import Documents, Indexed
 from rag.ledger.inspection import Stray
+from rag.ledger.jobs import Job
 from rag.ledger.leases import Lease
 from rag.ledger.stores import Store
 
@@ -37,6 +38,19 @@ class Repair:
         self._mending = self._documents.mending(store.id)
         self._disk = Disk(engine, self._inspection)
         self._lost: set[Path] = set()
+
+    async def plan(self) -> Job | None:
+        """Note that the store's folders are to be ingested, before anything is dropped: a kill must not lose that.
+
+        Raises:
+            InvalidInputError: a `.quothignore` cannot be understood.
+        """
+        async for page in pages(self._inspection.strays()):
+            await in_thread(self._mending.drop, [stray for stray in page if stray.table in ("jobs", "roots")])
+        paths = self._disk.present_roots()
+        if not paths or await in_thread(next, walk(paths, self._engine.settings.ingest), None) is None:
+            return None
+        return await Ingestor(self._engine).submit(paths, self._store.name)
 
     async def rows(self) -> None:
         """Drop rows that belong to nothing, and documents that are not what was written or have lost their file."""
@@ -73,11 +87,13 @@ class Repair:
         await self._engine.vectors.flush()
         await in_thread(self._documents.purge)
 
-    async def read_again(self, on_wait: Callable[[], None]) -> None:
-        """Ingest the store's folders: what was dropped or has changed is read, and all else is found unchanged."""
-        paths = sorted({*self._disk.present_roots(), *self._lost})
-        if paths and await in_thread(next, walk(paths, self._engine.settings.ingest), None) is not None:
-            await Ingestor(self._engine).run(paths, self._store.name, on_wait=on_wait)
+    async def read_again(self, job: Job | None, on_wait: Callable[[], None]) -> None:
+        """Ingest what `plan` noted: what was dropped or has changed is read, and all else is found unchanged."""
+        ingestor = Ingestor(self._engine)
+        if job:
+            await ingestor.work(job, on_wait=on_wait)
+        if self._lost:
+            await ingestor.run(sorted(self._lost), self._store.name, on_wait=on_wait)
 
     def _comparison(self) -> Comparison:
         return Comparison(self._store.id, self._inspection, self._engine.vectors)

@@ -13,7 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Engine, Table, Text, and_, cast, func, or_, select, tuple_, type_coerce
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Engine,
+    LargeBinary,
+    Table,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy.types import NullType
 
 from rag.ledger.leases import LEASE_SECONDS
@@ -59,14 +74,14 @@ class Inspection:
 
     def generation(self, document: Any, generation: Any) -> Row | None:
         """The row of a document's generation."""
-        which = and_(generations.c.document_id == document, generations.c.generation == generation)
+        which = and_(generations.c.document_id == bound(document), generations.c.generation == bound(generation))
         with self._reading() as connection:
             row = connection.execute(select(generations).where(which)).mappings().first()
             return dict(row) if row else None
 
     def chunks_of(self, document: Any, generation: Any) -> list[dict[str, Any]]:
         """The rows of a document's chunks in the order of their ordinals, JSON as text."""
-        which = and_(chunks.c.document_id == document, chunks.c.generation == generation)
+        which = and_(chunks.c.document_id == bound(document), chunks.c.generation == bound(generation))
         query = select(*_plain(chunks)).where(which).order_by(chunks.c.ordinal, chunks.c.id)
         with self._reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
@@ -145,7 +160,7 @@ class Inspection:
         query = select(hashes).where(mine).group_by(hashes).having(func.count() > 1)
         for row in self._all(query, (hashes,), ("source_sha256",)):
             with self._reading() as connection:
-                same = select(documents.c.uri).where(mine, hashes == row["source_sha256"])
+                same = select(documents.c.uri).where(mine, hashes == bound(row["source_sha256"]))
                 yield list(connection.scalars(same.order_by(documents.c.uri)))
 
     def sketches(self) -> Iterator[tuple[str, bytes]]:
@@ -237,7 +252,7 @@ class Inspection:
         for row in self._all(query, (refusals.c.store_id, refusals.c.uri), ("store_id", "uri")):
             numbers = all(isinstance(row[name], int) for name in ("size_bytes", "mtime_ns", "attempts"))
             texts = all(isinstance(row[name], str) for name in ("uri", "reason", "message", "recipe"))
-            if not (numbers and texts and row["outcome"] in ("skipped", "failed")):
+            if not (numbers and texts and _is_sound(row) and row["outcome"] in ("skipped", "failed")):
                 yield Stray("refusals", (row["store_id"], row["uri"]), str(row["uri"]), "cannot be understood")
             elif row["store_id"] != self._store_id:
                 yield Stray("refusals", (row["store_id"], row["uri"]), row["uri"], "belongs to no store")
@@ -251,7 +266,7 @@ class Inspection:
             yield from rows
             if len(rows) < BATCH:
                 return
-            last = tuple(rows[-1][name] for name in names)
+            last = tuple(bound(rows[-1][name]) for name in names)
             further = key[0] > last[0] if len(key) == 1 else tuple_(*key) > tuple_(*last)
             ordered = behind.where(further).order_by(*key).limit(BATCH)
 
@@ -267,6 +282,16 @@ class Inspection:
                 yield connection
             finally:
                 driver.text_factory = str
+
+
+def bound(value: Any) -> Any:
+    """A value as a statement can hold it: text with surrogates by the bytes that it was read from."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return cast(literal(value.encode("utf-8", "surrogateescape"), LargeBinary), Text)
+    return value
 
 
 def _lenient(raw: bytes) -> str:
@@ -301,5 +326,11 @@ def _why_unreadable(job: Row, store_id: str) -> str:
         return "holds what is no JSON"
     named = isinstance(paths, list) and all(isinstance(path, str) and path.startswith("file:///") for path in paths)
     times = all(isinstance(job[name], int | float | None) for name in ("created_at", "started_at", "finished_at"))
-    right = named and isinstance(counts, dict) and times and isinstance(job["error"], str)
-    return "" if right and job["state"] in JOB_STATES else "cannot be understood"
+    numbers = all(isinstance(job[name], int) for name in ("retry", "fence"))
+    right = named and isinstance(counts, dict) and times and numbers and isinstance(job["error"], str)
+    return "" if right and _is_sound(job) and job["state"] in JOB_STATES else "cannot be understood"
+
+
+def _is_sound(row: Row) -> bool:
+    """Whether all of a row's text is UTF-8: no other reader gets over what is not."""
+    return all(value is bound(value) for value in row.values())

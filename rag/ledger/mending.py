@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, delete, exists, tuple_, update
 
-from rag.ledger.inspection import BATCH, Stray
+from rag.ledger.inspection import BATCH, Stray, bound
 from rag.ledger.leases import Lease
-from rag.ledger.tables import chunks, documents, generations, job_files, jobs, refusals, roots, stores
+from rag.ledger.tables import chunks, documents, generations, job_files, jobs, leases, refusals, roots, stores
 from rag.protocols import Fingerprint
 
 _KEYS: dict[str, tuple[Any, ...]] = {
@@ -37,16 +37,16 @@ class Mending:
         with self._transaction() as connection:
             for stray in strays:
                 columns = _KEYS[stray.table]
-                which = and_(*(column == value for column, value in zip(columns, stray.key, strict=True)))
+                which = and_(*(column == bound(value) for column, value in zip(columns, stray.key, strict=True)))
                 if stray.table == "jobs":
-                    connection.execute(delete(job_files).where(job_files.c.job_id == stray.key[0]))
+                    connection.execute(delete(job_files).where(job_files.c.job_id == bound(stray.key[0])))
                 connection.execute(delete(columns[0].table).where(which))
 
     def drop_documents(self, identities: Sequence[Any]) -> None:
         """Drop documents with all their rows, whatever store these name. Points are not touched."""
         with self._transaction() as connection:
             for start in range(0, len(identities), BATCH):
-                some = identities[start : start + BATCH]
+                some = [bound(identity) for identity in identities[start : start + BATCH]]
                 for column in (chunks.c.document_id, generations.c.document_id, documents.c.id):
                     connection.execute(delete(column.table).where(column.in_(some)))
 
@@ -70,6 +70,11 @@ class Mending:
         values = {"collection": collection, "fingerprint": asdict(fingerprint)}
         with self._transaction() as connection:
             connection.execute(update(stores).where(stores.c.id == self._store_id).values(**values))
+
+    def drop_lease(self) -> None:
+        """Drop the store's lease, whoever holds it; it is made anew when it is next asked for."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(leases).where(leases.c.name == f"store:{self._store_id}"))
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -14,13 +14,14 @@ from ingest.doctor import Doctor, Treatment
 from ingest.findings import Examination
 from ingest.freshness import Disk
 from ingest.pipeline import Ingestor
+from ingest.removal import remove as remove_documents
 from rag.assembly import Engine, collection_name, make_engine
 from rag.backends.vectors.edge_process import stop_worker
 from rag.backends.vectors.memory import MemoryChunkStore
 from rag.backends.vectors.qdrant_edge import EdgeChunkStore
 from rag.documents import Point, SparseVector, document_id, store_id
 from rag.errors import FingerprintMismatchError, InvalidInputError, StoreNotFoundError
-from rag.filters import In
+from rag.filters import Filter, In
 from rag.ledger.connection import FILE_NAME, connect
 from rag.protocols import ChunkStore
 from rag.settings import load_settings
@@ -115,11 +116,6 @@ def remove(patient: Patient, number: int) -> str:
     return patient.uri(number)
 
 
-def add(patient: Patient) -> str:
-    (patient.docs / "later.md").write_text("A file that came later.")
-    return (patient.docs / "later.md").as_uri()
-
-
 def leave_out(patient: Patient, number: int) -> str:
     (patient.docs / ".quothignore").write_text(f"{patient.file(number).name}\n")
     return patient.uri(number)
@@ -154,7 +150,7 @@ DRIFTS: list[Drift] = [
     ("altered", lambda p: p.update("documents", "attributes = '{\"forged\": 1}'", 17)),
     ("orphaned", lambda p: run_sql(p, NOWHERE, "UPDATE documents SET id = ? WHERE uri = ?", NOWHERE, p.uri(18))),
     ("orphaned", lambda p: run_sql(p, p.id(19), "UPDATE documents SET uri = 'no file' WHERE id = ?", p.id(19))),
-    ("unread", lambda p: delete_row(p, "documents", "id", 20)),
+    ("orphaned", lambda p: delete_row(p, "documents", "id", 20) and p.chunks(20)[0]),
     ("altered", lambda p: p.update("documents", "mtime_ns = 'abc'", 21)),
     ("altered", lambda p: p.update("documents", "sketch = 'abc'", 22)),
     ("altered", lambda p: p.update("documents", "recipe = 'forged'", 23)),
@@ -196,7 +192,6 @@ DRIFTS: list[Drift] = [
                                 "'g', digest, sketch FROM documents LIMIT 1", document_id(STORE, "https://a/b"))),
     ("stale", lambda p: remove(p, 47)),
     ("stale", lambda p: leave_out(p, 48)),
-    ("unread", add),
 ]  # fmt: skip
 
 
@@ -275,6 +270,25 @@ def test_each_drift_alone_is_found_and_mended(tmp_path: Path, patient: Patient, 
     assert named(treated.before, kind, what), treated.before.as_dict()
     assert treated.after.findings == []
     assert digest(patient.engine) == clean_digest(patient.docs, tmp_path / "clean")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", ["documents", "generations", "chunks", "refusals", "roots", "jobs", "leases"])
+def test_no_cell_can_make_it_crash(tmp_path: Path, table: str) -> None:
+    docs = write_docs(tmp_path / "docs", 2)
+    (docs / "odd.bin").write_bytes(b"\x7fELF")
+    with fake_engine(tmp_path / "data") as engine:
+        ingest(engine, docs)
+        patient = Patient(engine, docs, tmp_path / "data", count=2)
+        healthy = digest(engine)
+        for column in patient.sql("SELECT name FROM pragma_table_info(?)", table):
+            for nonsense in ("CAST(x'ff' AS TEXT)", "x'00'", "'abc'"):
+                first = f"rowid = (SELECT min(rowid) FROM {table})"  # noqa: S608
+                patient.sql(f"UPDATE {table} SET {column[0]} = {nonsense} WHERE {first}")  # noqa: S608
+                treated = repair(engine)
+                assert treated.after.findings == [], (column, nonsense)
+                assert digest(engine) == healthy, (column, nonsense)
+                ingest(engine, docs)  # what was lost beside the documents comes back, for the next cell
 
 
 def test_an_examination_changes_nothing(patient: Patient) -> None:
@@ -390,10 +404,60 @@ def test_copies_and_near_copies_are_notes_and_no_faults(patient: Patient) -> Non
 def test_a_rule_that_cannot_be_understood_is_said(patient: Patient) -> None:
     (patient.docs / ".quothignore").write_bytes(b"\xff\n")
     found = examine(patient.engine)
-    assert set(found.counts) == {"unreadable"}
+    assert found.counts == {"unreadable": 1}
+    assert found.note_counts == {"closed": 4}
     assert "UTF-8" in found.findings[0].message
+    assert repair(patient.engine).after.counts == {"unreadable": 1}
+    patient.update("documents", "title = 'Forged'", 0)
     with pytest.raises(InvalidInputError, match="UTF-8"):
-        repair(patient.engine)
+        repair(patient.engine)  # before anything is dropped that could not be read again
+    (patient.docs / ".quothignore").unlink()
+    assert repair(patient.engine).after.is_healthy
+    assert len(list(patient.engine.documents.all(STORE))) == 4
+
+
+def test_files_that_came_later_or_were_removed_are_no_faults(patient: Patient) -> None:
+    (patient.docs / "later.md").write_text("A file that came later.")
+    asyncio.run(remove_documents(patient.engine, "default", [str(patient.file(1))]))
+    patient.delete(patient.chunks(0)[0])
+    treated = repair(patient.engine)
+    assert (treated.before.counts, treated.after.is_healthy) == ({"missing": 1}, True)
+    (note,) = treated.after.notes
+    assert (note.kind, set(note.uris)) == ("unread", {patient.uri(1), (patient.docs / "later.md").as_uri()})
+
+
+class Killed(BaseException):
+    """As the end of a process."""
+
+
+class MortalStore(MemoryChunkStore):
+    """Ends the process in the middle of a repair."""
+
+    async def delete(self, store_id: str, where: Filter | None = None) -> None:
+        if self.is_mortal:
+            raise Killed
+        await super().delete(store_id, where)
+
+    is_mortal = False
+
+
+def test_a_repair_that_was_killed_loses_no_document(tmp_path: Path) -> None:
+    docs, vectors = write_docs(tmp_path / "docs", 4), MortalStore(DIMENSION)
+    with fake_engine(tmp_path / "data", vectors=vectors) as engine:
+        ingest(engine, docs)
+        patient = Patient(engine, docs, tmp_path / "data")
+        patient.update("generations", "text = replace(text, 'tells', 'lies')", 0)
+        vectors.is_mortal = True
+        with pytest.raises(Killed):
+            repair(engine)
+        assert len(list(engine.documents.all(STORE))) == 3
+        vectors.is_mortal = False
+        found = examine(engine)
+        assert found.note_counts["unfinished"] == 1  # and `sync` takes the job up
+        assert repair(engine).after.is_healthy
+        ingest(engine, docs)
+        assert examine(engine).note_counts == {}
+        assert digest(engine) == clean_digest(docs, tmp_path / "clean")
 
 
 def test_more_findings_than_are_listed_are_counted(patient: Patient) -> None:
