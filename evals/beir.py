@@ -71,7 +71,7 @@ def _documents(path: Path, digest: hashlib._Hash) -> dict[str, CorpusDocument]:
     documents = {}
     for row in read_rows(path, digest):
         identity = row.identifier("_id")
-        seen.add(identity, row.line, "document")
+        seen.add(identity, row.line, f"document {identity!r}")
         documents[identity] = CorpusDocument(identity, row.string("title", ""), row.string("text"))
     if not documents:
         raise InvalidInputError(f"{path} holds no document. Each line is one: _id, title, text.")
@@ -83,7 +83,7 @@ def _queries(path: Path, digest: hashlib._Hash) -> dict[str, str]:
     queries = {}
     for row in read_rows(path, digest):
         identity = row.identifier("_id")
-        seen.add(identity, row.line, "query")
+        seen.add(identity, row.line, f"query {identity!r}")
         queries[identity] = row.string("text")
         if not queries[identity].strip():
             row.line.fail("the text of the query is blank.")
@@ -116,7 +116,7 @@ def _qrels(
             line.fail(f"there is no query {query!r} in queries.jsonl. Add it there, or remove this line.")
         if document not in documents:
             line.fail(f"there is no document {document!r} in corpus.jsonl. Add it there, or remove this line.")
-        seen.add(f"{query}\t{document}", line, "judgement")
+        seen.add(f"{query}\t{document}", line, f"the grade of {document!r} for {query!r}")
         qrels.setdefault(query, {})[document] = _grade(line, grade)
     if not qrels:
         raise InvalidInputError(f"{path} judges nothing. Each line is a query id, a document id and a grade.")
@@ -145,7 +145,7 @@ def _judged_elsewhere(folder: Path, split: str) -> set[str]:
     found = set()
     for path in (folder / "qrels").glob("*.tsv"):
         if path.stem != split:
-            found |= {_columns(line)[0] for line in read_lines(path, hashlib.sha256())}
+            found |= {_columns(line)[0] for line in read_lines(path)}
     return found
 
 
@@ -166,7 +166,7 @@ class _Known:
             query = row.identifier("query_id")
             if query not in self.queries:
                 row.line.fail(f"there is no query {query!r} in queries.jsonl.")
-            seen.add(query, row.line, "the answer to")
+            seen.add(query, row.line, f"the answer to {query!r}")
             found.append(self._case(query, row))
         for name in sorted(self.originals):
             digest.update(read_original(self.folder, name).encode())

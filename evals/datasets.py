@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,13 +85,15 @@ def split_queries(dataset: Dataset, dev_share: float = 0.5, seed: int = 0) -> tu
 
     Returns:
         (dev, test); each with a `sha256` of its own. `corpus_sha256` is that of the whole.
+
+    Raises:
+        InvalidInputError: `dev_share` is not 0 to 1.
     """
-    return (
-        _part(dataset, f"dev {dev_share} {seed}", {query: _draw(query, seed) < dev_share for query in dataset.queries}),
-        _part(
-            dataset, f"test {dev_share} {seed}", {query: _draw(query, seed) >= dev_share for query in dataset.queries}
-        ),
-    )
+    if not 0 <= dev_share <= 1:
+        raise InvalidInputError(f"The share of the dev half must be 0 to 1; it is {dev_share}.")
+    dev = {query for query in dataset.queries if _draw(query, seed) < dev_share}
+    cut = f"{dev_share} {seed}"
+    return _part(dataset, f"dev {cut}", dev), _part(dataset, f"test {cut}", dataset.queries.keys() - dev)
 
 
 def corpus_sha256(dataset: Dataset) -> str:
@@ -109,15 +111,19 @@ def with_originals(dataset: Dataset) -> Dataset:
 
     Returns:
         A dataset whose documents are the files of `originals`, by file name; a document is relevant (grade 1) to the
-        questions that have a span in it, and only those questions are kept.
+        questions that have a span in it, and only questions whose spans all are in them are kept.
 
     Raises:
         InvalidInputError: the spans refer to no uncut documents.
     """
-    kept = {case.id: case for case in dataset.cases if case.spans}
-    names = sorted({span.document for case in kept.values() for span in case.spans} - dataset.documents.keys())
+    kept = {
+        case.id: case
+        for case in dataset.cases
+        if case.spans and not any(span.document in dataset.documents for span in case.spans)
+    }
+    names = sorted({span.document for case in kept.values() for span in case.spans})
     if not names:
-        raise InvalidInputError(f"The spans of {dataset.name} refer to no files in {dataset.folder / 'originals'}.")
+        raise InvalidInputError(f"No span of {dataset.name} refers to a file in {dataset.folder / 'originals'}.")
     documents = {name: CorpusDocument(name, Path(name).stem, read_original(dataset.folder, name)) for name in names}
     cases = [
         replace(case, documents=tuple(dict.fromkeys(span.document for span in case.spans))) for case in kept.values()
@@ -133,13 +139,13 @@ def with_originals(dataset: Dataset) -> Dataset:
     )
 
 
-def _part(dataset: Dataset, label: str, kept: Mapping[str, bool]) -> Dataset:
+def _part(dataset: Dataset, label: str, kept: Set[str]) -> Dataset:
     return replace(
         dataset,
         sha256=_derived(dataset, label),
-        queries={query: text for query, text in dataset.queries.items() if kept[query]},
-        qrels={query: grades for query, grades in dataset.qrels.items() if kept[query]},
-        cases=tuple(case for case in dataset.cases if kept[case.id]),
+        queries={query: text for query, text in dataset.queries.items() if query in kept},
+        qrels={query: grades for query, grades in dataset.qrels.items() if query in kept},
+        cases=tuple(case for case in dataset.cases if case.id in kept),
     )
 
 

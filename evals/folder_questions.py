@@ -50,7 +50,7 @@ def read_folder_questions(folder: Path, settings: IngestSettings | None = None) 
     cases: dict[str, Case] = {}
     for row in read_rows(folder / QUESTIONS, digest):
         case = _case(row, read)
-        seen.add(case.id, row.line, "question")
+        seen.add(case.id, row.line, f"question {case.id!r}")
         cases[case.id] = case
     if not cases:
         raise InvalidInputError(f"{folder / QUESTIONS} holds no question.")

@@ -95,18 +95,18 @@ class Seen:
         return cls({})
 
     def add(self, identity: str, line: Line, name: str) -> None:
-        """Remember an id. Raises InvalidInputError when an earlier line has it; `name` says what it is an id of."""
+        """Remember an id. Raises InvalidInputError, calling it `name`, when an earlier line has it."""
         if identity in self.lines:
-            line.fail(f"{name} {identity!r} stands in line {self.lines[identity]} already. Remove one of them.")
+            line.fail(f"{name} stands in line {self.lines[identity]} already. Remove one of them.")
         self.lines[identity] = line.number
 
 
-def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[Line]:
+def read_lines(path: Path, digest: hashlib._Hash | None = None) -> Iterator[Line]:
     """The lines that are not blank, without their ends.
 
     Args:
         path: of a text file in UTF-8. Only a line feed ends a line: JSON may hold other separators as they are.
-        digest: the name and the bytes of the file go into it.
+        digest: where given, the name and the bytes of the file go into it.
 
     Raises:
         InvalidInputError: it is missing, or a line is not UTF-8.
@@ -117,8 +117,9 @@ def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[Line]:
         raise InvalidInputError(
             f"{path} cannot be read: {error.strerror}. docs/eval-data.md says what it holds."
         ) from error
-    digest.update(f"{path.name}\0{len(data)}\0".encode())
-    digest.update(data)
+    if digest is not None:
+        digest.update(f"{path.name}\0{len(data)}\0".encode())
+        digest.update(data)
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not raw.strip():
             continue
@@ -129,7 +130,7 @@ def read_lines(path: Path, digest: hashlib._Hash) -> Iterator[Line]:
             raise InvalidInputError(message) from error
 
 
-def read_rows(path: Path, digest: hashlib._Hash) -> Iterator[Row]:
+def read_rows(path: Path, digest: hashlib._Hash | None = None) -> Iterator[Row]:
     """The JSON objects of a file, one a line. Raises as `read_lines`, and for a line that holds no JSON object."""
     for line in read_lines(path, digest):
         try:

@@ -22,7 +22,7 @@ Values = NDArray[np.float64]
 
 LEVEL = 0.05
 _NUMBERS_AT_ONCE = 1 << 20  # 8 MiB, however many queries there are
-_EQUAL = 1e-9  # sums of the same numbers in another order differ by less, relative to their size
+_EQUAL = 1e-11  # sums of the same numbers in another order differ by less, relative to their size
 
 
 def paired_randomisation(a: Values, b: Values, rounds: int = 10_000, seed: int = 0) -> float:
