@@ -15,8 +15,6 @@ from evals.figures import chance, count, interval, is_lower_better, metric_name,
 from evals.report_plots import SERIES, Bar, Curve, bars, curves, histogram, scatter, spread
 from evals.sections import CHANGED, PERCENTILES, Section, risk_curve
 
-SECTION_KINDS = {"retrieval": "what was found", "answers": "what was answered"}
-
 
 def page(found: Sequence[Section]) -> str:
     """The whole page."""
@@ -45,8 +43,7 @@ def _section(section: Section) -> str:
     systems = count(len(section.entrants), "system")
     parts = [
         f"<h2>{_bdi(section.dataset)}</h2>",
-        f'<p class="soft">{escape(SECTION_KINDS.get(section.kind, section.kind).capitalize())} on '
-        f"{count(section.queries, 'question')}, by {systems}.</p>",
+        f'<p class="soft">{escape(section.kind.capitalize())}, {count(section.queries, "question")}, {systems}</p>',
         *(
             f'<p class="verdict {_tone(section, number)}">{escape(said)}</p>'
             for number, said in enumerate(section.verdicts())
@@ -272,7 +269,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, *
     said = f"<caption>{escape(caption)}</caption>" if caption else ""
     label = escape(caption or "figures")
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>{said}<thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table{" class=stacked" if first else ""}>{said}<thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

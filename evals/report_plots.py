@@ -10,12 +10,13 @@ from html import escape
 from evals.compare import Change
 from evals.figures import count, score, signed
 
-WIDTH = 360
-"""Units, which are pixels on a phone; a wide screen scales up to a third more."""
+WIDTH = 330
+"""Units, which are pixels on a phone; a wide screen scales up to a quarter more."""
 
 LISTED = 8
 SERIES = 5
 CELLS = 40
+PAD = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def bars(title: str, groups: Mapping[str, Sequence[tuple[str, Bar | None]]], *, 
         maximum: value that fills the width.
     """
     parts: list[str] = []
-    left, right, step = 2.0, WIDTH - 58.0, 17
+    left, right, step = 1.0, WIDTH - (50.0 if maximum == 1 else 70.0), 17
     place = _scale(0, maximum, left, right)
     top = 6.0
     for group, members in groups.items():
@@ -74,20 +75,20 @@ def _bar(bar: Bar, name: str, number: int, place: Callable[[float], float], top:
             f'M{high:.1f} {middle - 3:.1f}v6"/>'
         )
         said += f" (95 % interval {score(bar.interval[0])} to {score(bar.interval[1])})"
-    width = max(1.0, place(bar.value) - place(0))
+    width, end = max(1.0, place(bar.value) - place(0)), max(bar.value, bar.interval[1] if bar.interval else 0.0)
     return (
         f'<g class="mark"><title>{escape(said)}</title>'
         f'<rect class="hit" x="0" y="{top - 2:.1f}" width="{WIDTH}" height="16"/>'
         f'<rect class="s{number % SERIES}" x="{place(0):.1f}" y="{top:.1f}" width="{width:.1f}" height="12" rx="2"/>'
-        f"{whisker}{_text(WIDTH - 2, top + 10, bar.label, 'figure', anchor='end')}</g>"
+        f"{whisker}{_text(place(end) + 6, top + 10, bar.label, 'figure')}</g>"
     )
 
 
 def scatter(title: str, a: str, b: str, changes: Sequence[Change]) -> str:
     """Every question: the figure of `a` to the right, of `b` upwards. Questions in one place make one larger dot."""
-    left, right, top, bottom = 38.0, WIDTH - 10.0, 10.0, WIDTH - 50.0
+    left, right, top, bottom = 40.0, WIDTH - 2.0, 2.0, WIDTH - 36.0
     highest = max(1.0, *(max(change.a, change.b) for change in changes))
-    across, upwards = _scale(0, highest, left, right), _scale(0, highest, bottom, top)
+    across, upwards = _scale(0, highest, left + PAD, right - PAD), _scale(0, highest, bottom - PAD, top + PAD)
     cells: dict[tuple[int, int], list[Change]] = {}
     for change in changes:
         cells.setdefault((round(change.a / highest * CELLS), round(change.b / highest * CELLS)), []).append(change)
@@ -104,12 +105,12 @@ def scatter(title: str, a: str, b: str, changes: Sequence[Change]) -> str:
         )
     frame = _axes(across, upwards, highest, highest, (left, right, top, bottom))
     diagonal = _line(across(0), upwards(0), across(highest), upwards(highest), "diagonal")
-    names = _text((left + right) / 2, WIDTH - 14, f"{_short(a)} →", "axis", anchor="middle") + _text(
+    names = _text((left + right) / 2, WIDTH - 3, f"{_short(a)} →", "axis", anchor="middle") + _text(
         12, (top + bottom) / 2, f"{_short(b)} →", "axis", anchor="middle", turn=True
     )
     sides = (
-        _text(left + 8, top + 14, f"better with {_short(b, 20)}", "s1-text") +
-        _text(right - 6, bottom - 8, f"better with {_short(a, 20)}", "s0-text", anchor="end")
+        _text(left + PAD + 6, top + PAD + 22, f"better with {_short(b, 16)}", "s1-text") +
+        _text(right - PAD - 6, bottom - PAD - 14, f"better with {_short(a, 16)}", "s0-text", anchor="end")
     )  # fmt: skip
     better = sum(change.difference > 0 for change in changes)
     worse = sum(change.difference < 0 for change in changes)
@@ -168,7 +169,7 @@ def _columns(
     axis: str,
     say: Callable[[float], str],
 ) -> str:
-    left, right, top, bottom, height = 38.0, WIDTH - 10.0, 30.0, 166.0, 204
+    left, right, top, bottom, height = 30.0, WIDTH - 4.0, 28.0, 150.0, 186
     tallest = max((len(column.inside) for column in columns), default=1)
     across, upwards = _scale(*ends, left, right), _scale(0, tallest, bottom, top)
     parts = []
@@ -188,7 +189,7 @@ def _columns(
         parts.append(_line(across(0), top - 4, across(0), bottom, "diagonal"))
     for place in range(5):
         at, anchor = ends[0] + (ends[1] - ends[0]) * place / 4, ("start", "middle", "middle", "middle", "end")[place]
-        parts.append(_text(across(at), bottom + 15, say(at), "figure", anchor=anchor))
+        parts.append(_text(across(at), bottom + 14, _tick(at), "figure", anchor=anchor))
     parts.append(_text((left + right) / 2, bottom + 33, axis, "axis", anchor="middle"))
     parts.append(_text(left, 14, note, "axis"))
     words = "; ".join(f"{say(one.low)} to {say(one.high)}: {len(one.inside)}" for one in columns)
@@ -197,7 +198,7 @@ def _columns(
 
 def curves(title: str, lines: Sequence[Curve], x_name: str, y_name: str) -> str:
     """Lines over a share from 0 to 1, such as the risk at each coverage."""
-    left, right, top, bottom, height = 38.0, WIDTH - 10.0, 12.0, 210.0, 252
+    left, right, top, bottom, height = 40.0, WIDTH - 8.0, 8.0, 196.0, 232
     highest = max((y for line in lines for _, y in line.points), default=1.0) or 1.0
     highest = min(1.0, math.ceil(highest * 10) / 10) if highest <= 1 else highest
     across, upwards = _scale(0, 1, left, right), _scale(0, highest, bottom, top)
@@ -208,10 +209,10 @@ def curves(title: str, lines: Sequence[Curve], x_name: str, y_name: str) -> str:
         for x, y in _spread(line.points):
             words = f"{line.name}: {y_name} {score(y)} at {x_name} {score(x)}"
             parts.append(
-                f'<circle class="mark dot s{number % SERIES}" cx="{across(x):.1f}" cy="{upwards(y):.1f}" r="3.5">'
+                f'<circle class="mark dot s{number % SERIES}" cx="{across(x):.1f}" cy="{upwards(y):.1f}" r="2.8">'
                 f"<title>{escape(words)}</title></circle>"
             )
-    parts.append(_text((left + right) / 2, height - 6, f"{x_name} →", "axis", anchor="middle"))
+    parts.append(_text((left + right) / 2, height - 3, f"{x_name} →", "axis", anchor="middle"))
     parts.append(_text(12, (top + bottom) / 2, f"{y_name} →", "axis", anchor="middle", turn=True))
     words = "; ".join(
         f"{line.name}: " + ", ".join(f"{score(y)} at {score(x)}" for x, y in _spread(line.points)) for line in lines
@@ -234,13 +235,18 @@ def _axes(
     left, right, top, bottom = frame
     parts = []
     for at in _quarters(x_end):
-        anchor = "end" if at == x_end else "middle"
         parts.append(_line(across(at), top, across(at), bottom, "grid"))
-        parts.append(_text(across(at), bottom + 15, score(at), "figure", anchor=anchor))
+        parts.append(_text(across(at), bottom + 14, _tick(at), "figure", anchor="middle"))
     for at in _quarters(y_end):
         parts.append(_line(left, upwards(at), right, upwards(at), "grid"))
-        parts.append(_text(left - 6, upwards(at) + 4, score(at), "figure", anchor="end"))
+        parts.append(_text(left - 6, upwards(at) + 4, _tick(at), "figure", anchor="end"))
     return "".join(parts)
+
+
+def _tick(value: float) -> str:
+    """A round figure at an axis, as short as it can be."""
+    said = score(value)
+    return (said.rstrip("0").rstrip(".") if "." in said else said) or "0"
 
 
 def _quarters(end: float) -> tuple[float, ...]:

@@ -42,8 +42,12 @@ class Section:
     @property
     def shares(self) -> tuple[str, ...]:
         """The metrics that lie in 0 to 1, so that bars can stand side by side."""
-        means = {name: [one.system.metrics[name] for one in self.entrants if name in one.system.metrics] for name in self.metrics}  # fmt: skip
-        return tuple(name for name, values in means.items() if all(0 <= value <= 1 for value in values))
+
+        def lies_within(name: str) -> bool:
+            means = (one.system.metrics.get(name, 0.0) for one in self.entrants)
+            return all(0 <= mean <= 1 for mean in means)
+
+        return tuple(filter(lies_within, self.metrics))
 
     def verdicts(self) -> tuple[str, ...]:
         """The outcome in sentences."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from rag.errors import InvalidInputError
 from rag.settings import Section, Settings
 
@@ -76,6 +78,29 @@ def combinations(space: Space) -> Iterator[dict[str, Any]]:
     """Every choice of one value for each setting."""
     for values in itertools.product(*space.values()):
         yield dict(zip(space, values, strict=True))
+
+
+def changed(settings: Settings, changes: Changes) -> Settings:
+    """The settings with these changes. Raises InvalidInputError where a value is out of its bounds."""
+    sections = {}
+    for name, keys in as_tree(changes).items():
+        section = getattr(settings, name)
+        try:
+            sections[name] = type(section).model_validate({**dict(section), **keys})
+        except ValidationError as error:
+            problems = "; ".join(f"{name}.{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+            raise InvalidInputError(f"The space holds a value that the settings refuse: {problems}.") from None
+    return settings.model_copy(update=sections)
+
+
+def effective(settings: Settings, changes: Changes) -> dict[str, Any]:
+    """Those of the changes that differ from what the settings have already."""
+    return {name: value for name, value in changes.items() if _value(settings, name) != value}
+
+
+def _value(settings: Settings, name: str) -> Any:
+    section, _, key = name.partition(".")
+    return getattr(getattr(settings, section), key)
 
 
 def as_tree(changes: Changes) -> dict[str, dict[str, Any]]:
