@@ -14,7 +14,7 @@ from evals.significance import LEVEL
 from evals.significance import compare as compare_values
 from rag.errors import InvalidInputError
 
-MAIN_METRICS = ("ndcg@10", "f1", "exact_match")
+MAIN_METRICS = ("ndcg@10", "f1", "right")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class SideBySide:
         found = (
             f"{name} is {score(self.mean_b)} with {self.b} and {score(self.mean_a)} with {self.a} on "
             f"{count(len(self.changes), 'question')}, a difference of {signed(self.comparison.difference)} "
-            f"(95 % interval {interval(self.comparison.interval, with_signs=True)}, {chance(self.comparison.p_adjusted)})"
+            f"(95 % interval {interval(self.comparison.interval, with_signs=True)}, "
+            f"{chance(self.comparison.p_adjusted)})"
         )
         if self.is_decided:
             is_better = (self.comparison.difference > 0) != is_lower_better(self.metric)

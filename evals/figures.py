@@ -17,6 +17,11 @@ def metric_name(metric: str) -> str:
     return f"{said}{at}{depth}"
 
 
+def metric_title(metric: str) -> str:
+    """The name, and which way is better where that is not upwards."""
+    return f"{metric_name(metric)} (less is better)" if is_lower_better(metric) else metric_name(metric)
+
+
 def is_lower_better(metric: str) -> bool:
     """Whether less of it is better, as of a risk, a time or a price."""
     return not LOWER_IS_BETTER.isdisjoint(metric.partition("@")[0].split("_"))

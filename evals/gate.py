@@ -29,23 +29,29 @@ class GateResult:
 
     def sentence(self) -> str:
         """The verdict, for people."""
-        name, pair = metric_name(self.pair.metric), self.pair
-        verb = "stayed at" if score(pair.mean_a) == score(pair.mean_b) else "fell from" if _fell(pair) else "rose from"
-        figures = f"{score(pair.mean_a)}" + ("" if verb == "stayed at" else f" to {score(pair.mean_b)}")
-        start = f"{name} {verb} {figures} on {count(len(pair.changes), 'question')}"
+        pair, margin = self.pair, score(self.margin)
+        before, after = score(pair.mean_a), score(pair.mean_b)
+        verb = "fell" if pair.mean_b < pair.mean_a else "rose"
+        moved = f"stayed at {before}" if before == after else f"{verb} from {before} to {after}"
         seen = f"95 % interval of the difference {interval(pair.comparison.interval, with_signs=True)}"
-        few = (
-            f" So few questions can hide a loss: have {FEW_QUESTIONS} or more."
-            if len(pair.changes) < FEW_QUESTIONS
-            else ""
-        )
         if not self.has_passed:
-            return f"FAIL: {start}; chance does not explain a loss beyond the margin of {score(self.margin)} ({seen}).{few}"
-        if self.loss[0] > 0:
-            return f"PASS: {start}; that is worse, but not surely by more than the margin of {score(self.margin)} ({seen}).{few}"
-        if self.loss[1] < 0:
-            return f"PASS: {start}; that is better, and chance does not explain it ({seen}).{few}"
-        return f"PASS: {start}; chance explains a difference of this size ({seen}).{few}"
+            meaning = f"that is worse by more than the margin of {margin}, and chance does not explain it"
+        elif self.loss[0] > 0:
+            meaning = f"that is worse, but not surely by more than the margin of {margin}"
+        elif self.loss[1] < 0:
+            meaning = "that is better, and chance does not explain it"
+        else:
+            meaning = "chance explains a difference of this size"
+        few = f" So few questions hide losses: have {FEW_QUESTIONS} or more." if self.has_few_questions else ""
+        return (
+            f"{'PASS' if self.has_passed else 'FAIL'}: {metric_name(pair.metric)} {moved} on "
+            f"{count(len(pair.changes), 'question')}; {meaning} ({seen}).{few}"
+        )
+
+    @property
+    def has_few_questions(self) -> bool:
+        """Whether there are too few to notice anything but a landslide."""
+        return len(self.pair.changes) < FEW_QUESTIONS
 
 
 def gate(
@@ -74,8 +80,8 @@ def gate(
     (pair,) = side_by_side((baseline, candidate), metric, seed=seed)
     if pair.only_a:
         raise InvalidInputError(
-            f"The candidate leaves out {count(pair.only_a, 'question')} of the baseline, among which a loss could hide. "
-            "Measure it on all of them, or make a baseline of the same questions."
+            f"The candidate has no {metric_name(pair.metric)} for {count(pair.only_a, 'question')} of the baseline, "
+            "among which a loss could hide. Measure it on all of them, or judge by a metric that every question has."
         )
     low, high = pair.comparison.interval
     loss = (low, high) if is_lower_better(pair.metric) else (-high, -low)
@@ -90,7 +96,3 @@ def gate_as_json(found: GateResult) -> dict[str, Any]:
         "sentence": found.sentence(),
         **as_json(found.pair),
     }
-
-
-def _fell(pair: SideBySide) -> bool:
-    return pair.mean_b < pair.mean_a

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
 
-from evals.compare import Change, SideBySide
-from evals.figures import chance, count, interval, is_lower_better, metric_name, score, signed
-from evals.report_plots import SERIES, Bar, Curve, bars, curves, histogram, scatter, spread
+from evals.figures import count, interval, is_lower_better, metric_name, metric_title, score
+from evals.report_pairs import pair_parts
+from evals.report_parts import bdi, card, detail, fact, grid, legend, plot, table
+from evals.report_plots import Bar, Curve, bars, curves, spread
 from evals.sections import CHANGED, PERCENTILES, Section, risk_curve
 
 
@@ -31,7 +31,7 @@ def page(found: Sequence[Section]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(names)}: evaluation</title><style>{style}</style></head><body>\n"
-        f'<header><h1>Evaluation</h1><p class="soft">{_bdi(names)}</p></header>\n<main>{body}</main>\n'
+        f'<header><h1>Evaluation</h1><p class="soft">{bdi(names)}</p></header>\n<main>{body}</main>\n'
         "<footer><p>Means are over all judged questions; a question without a result counts 0. Intervals hold 95 % of "
         "bootstrap resamples of the questions. p is that of Fisher's paired randomisation test, after Holm's "
         "correction where there are several comparisons.</p></footer>\n"
@@ -40,22 +40,25 @@ def page(found: Sequence[Section]) -> str:
 
 
 def _section(section: Section) -> str:
-    systems = count(len(section.entrants), "system")
+    about = (
+        f"{section.kind.capitalize()}, {count(section.queries, 'question')}, {count(len(section.entrants), 'system')}"
+    )
+    verdicts = "".join(
+        f'<p class="verdict {_tone(section, number)}">{escape(said)}</p>'
+        for number, said in enumerate(section.verdicts())
+    )
     parts = [
-        f"<h2>{_bdi(section.dataset)}</h2>",
-        f'<p class="soft">{escape(section.kind.capitalize())}, {count(section.queries, "question")}, {systems}</p>',
-        *(
-            f'<p class="verdict {_tone(section, number)}">{escape(said)}</p>'
-            for number, said in enumerate(section.verdicts())
-        ),  # fmt: skip
         _scores(section),
-        *(_pair(section, number, pair) for number, pair in enumerate(section.pairs, 1)),
-        _alone(section) if not section.pairs and section.main else "",
+        *map(pair_parts, section.pairs),
+        _alone(section, section.main) if section.main and not section.pairs else "",
         _risk(section),
         _speed(section),
         _provenance(section),
     ]
-    return f'<section class="dataset">{"".join(parts)}</section>\n'
+    return (
+        f'<section class="dataset"><h2>{bdi(section.dataset)}</h2><p class="soft">{escape(about)}</p>{verdicts}'
+        f"{''.join(parts)}</section>\n"
+    )
 
 
 def _tone(section: Section, number: int) -> str:
@@ -66,101 +69,39 @@ def _tone(section: Section, number: int) -> str:
 
 
 def _scores(section: Section) -> str:
-    names = [entrant.label for entrant in section.entrants]
-    rows = []
-    for metric in section.metrics:
-        cells = []
-        for entrant in section.entrants:
-            mean, ends = entrant.system.metrics.get(metric), entrant.system.intervals.get(metric)
-            small = f"<small>{interval(ends)}</small>" if ends else ""
-            cells.append("" if mean is None else score(mean) + small)
-        rows.append([escape(metric_name(metric)), *cells])
-    groups = {
-        metric_name(metric): [
-            (entrant.label, _bar(entrant.system.metrics.get(metric), entrant.system.intervals.get(metric)))
-            for entrant in section.entrants
-        ]
-        for metric in section.shares
+    systems = [(entrant.label, entrant.system) for entrant in section.entrants]
+    names = [name for name, _ in systems]
+    bar_of = {
+        metric: [(name, _bar(one.metrics.get(metric), one.intervals.get(metric))) for name, one in systems]
+        for metric in section.metrics
     }
-    picture = bars(f"Scores on {section.dataset}", groups) if groups else ""
-    return (
-        '<div class="grid"><figure class="card"><h3>Scores</h3>'
-        "<figcaption>Bars are means, lines their 95 % intervals.</figcaption>"
-        f"{_legend(names)}{_plot(picture, 'Scores', has_marks=False)}</figure>"
-        f'<div class="card"><h3>The same in figures</h3>{_table(["", *map(_bdi, names)], rows, "Mean and 95 % interval")}'
-        "</div></div>"
-    )
+    rows = [[escape(metric_title(metric)), *(_cell(bar) for _, bar in members)] for metric, members in bar_of.items()]
+    figures = table(["", *map(bdi, names)], rows, "Mean and 95 % interval")
+    groups = {metric_title(metric): bar_of[metric] for metric in section.shares}
+    picture = plot(bars(f"Scores on {section.dataset}", groups), "Scores", has_marks=False) if groups else ""
+    said = "Bars are means, lines their 95 % intervals."
+    return grid(card("Scores", legend(names) + picture, said, is_picture=True), card("The same in figures", figures))
 
 
 def _bar(mean: float | None, ends: tuple[float, float] | None) -> Bar | None:
     return None if mean is None else Bar(mean, score(mean), ends)
 
 
-def _pair(section: Section, number: int, pair: SideBySide) -> str:
-    name, lines = metric_name(pair.metric), pair.changes
-    only = [
-        f"{count(missing, 'question')} only in {_bdi(label)}"
-        for missing, label in ((pair.only_a, pair.a), (pair.only_b, pair.b))
-        if missing
-    ]
-    title = f"{_bdi(pair.b)} against {_bdi(pair.a)}"
-    aside = f" {' and '.join(only)} left out." if only else ""
-    return (
-        f'<div class="grid"><figure class="card"><h3>Question by question: {title}</h3>'
-        f"<figcaption>{escape(name)} of each question; above the line it is higher with {_bdi(pair.b)}. "
-        f"A larger dot is several questions in one place.{aside}</figcaption>"
-        f"{_plot(scatter(f'{name} of each question, {pair.a} and {pair.b}', pair.a, pair.b, lines), f'{name} by question')}"
-        f"{_detail('Point at a dot, tap it, or use the arrow keys to read the questions.')}</figure>"
-        f'<div><figure class="card"><h3>How far they moved</h3>'
-        f"<figcaption>Questions by the change of their {escape(name)}.</figcaption>"
-        f"{_plot(histogram(f'Changes of {name}, {pair.a} to {pair.b}', lines), f'Changes of {name}')}"
-        f"{_detail('Point at a bar, tap it, or use the arrow keys.')}</figure>"
-        f'<div class="card">{_decision(pair)}</div></div></div>'
-        f'<div class="card long"><h3>Questions that changed most</h3>{_changed(pair)}</div>'
-    )
+def _cell(bar: Bar | None) -> str:
+    if bar is None:
+        return ""
+    return bar.label + (f"<small>{interval(bar.interval)}</small>" if bar.interval else "")
 
 
-def _decision(pair: SideBySide) -> str:
-    decided = pair.comparison
-    rows = [
-        ["difference of the means", signed(decided.difference)],
-        ["95 % interval", interval(decided.interval, with_signs=True)],
-        ["chance of so large a difference by luck", chance(decided.p_adjusted).removeprefix("p ").removeprefix("= ")],
-        ["decided", "yes" if pair.is_decided else "no"],
-        *([["questions that would decide it", f"{decided.queries_needed:,}"]] if decided.queries_needed else []),
-        ["questions higher, same, lower", _counts(pair.changes)],
-    ]
-    return "<h3>Is it real?</h3>" + _table(["", _bdi(metric_name(pair.metric))], rows, "")
-
-
-def _counts(changes: Sequence[Change]) -> str:
-    higher = sum(change.difference > 0 for change in changes)
-    lower = sum(change.difference < 0 for change in changes)
-    return f"{higher:,}, {len(changes) - higher - lower:,}, {lower:,}"
-
-
-def _changed(pair: SideBySide) -> str:
-    parts = []
-    for title, changes in (("fell", pair.worst(CHANGED)), ("rose", pair.best(CHANGED))):
-        rows = [[_bdi(one.question), score(one.a), score(one.b), signed(one.difference)] for one in changes]
-        if rows:
-            header = ["question", _bdi(pair.a), _bdi(pair.b), "change"]
-            parts.append(_table(header, rows, f"{metric_name(pair.metric)} {title}", first="question"))
-    return "".join(parts) or "<p>No question changed.</p>"
-
-
-def _alone(section: Section) -> str:
-    assert section.main is not None  # noqa: S101
-    name, found = metric_name(section.main), section.by_question()
-    rows = [[_bdi(one.question), score(one.a)] for one in found[: 2 * CHANGED]]
-    label = section.entrants[0].label
-    return (
-        f'<div class="grid"><figure class="card"><h3>Question by question</h3>'
-        f"<figcaption>Questions by their {escape(name)} with {_bdi(label)}.</figcaption>"
-        f"{_plot(spread(f'{name} of each question', found), f'{name} by question')}"
-        f"{_detail('Point at a bar, tap it, or use the arrow keys.')}</figure>"
-        f'<div class="card long"><h3>Questions that did worst</h3>'
-        f"{_table(['question', escape(name)], rows, f'The lowest {name} first', first='question')}</div></div>"
+def _alone(section: Section, metric: str) -> str:
+    name, found, label = metric_name(metric), section.by_question(), bdi(section.entrants[0].label)
+    rows = [[bdi(one.question), score(one.a)] for one in found[: 2 * CHANGED]]
+    picture = plot(spread(f"{name} of each question", found), f"{name} by question")
+    said = f"Questions by their {escape(name)} with {label}."
+    worst = table(["question", escape(name)], rows, "The worst first", first="question")
+    return grid(
+        card("Question by question", picture + detail("bar"), said, is_picture=True),
+        card("Questions that did worst", worst),
     )
 
 
@@ -168,115 +109,65 @@ def _risk(section: Section) -> str:
     found = {entrant.label: curve for entrant in section.entrants if (curve := risk_curve(entrant)) is not None}
     if not found:
         return ""
-    lines = [Curve(name, tuple((point[0], point[1]) for point in one["points"])) for name, one in found.items()]
-    rows = [[_bdi(name), score(one["area"]), score(one["coverage"]), score(one["risk"])] for name, one in found.items()]
-    return (
-        '<div class="grid"><figure class="card"><h3>Risk and coverage</h3><figcaption>Answering only the surest '
-        "questions: the share that is answered, and how many of these answers are wrong.</figcaption>"
-        f"{_legend(list(found))}{_plot(curves('Risk at each coverage', lines, 'coverage', 'risk'), 'Risk and coverage')}"
-        f"{_detail('Point at the line, tap it, or use the arrow keys.')}</figure>"
-        '<div class="card"><h3>Where it stands</h3>'
-        + _table(
-            ["", "area", "coverage", "risk"],
-            rows,
-            "Area below the curve, the lower the better, and the point at which the system answers by itself",
-        )  # fmt: skip
-        + "</div></div>"
+    lines = [
+        Curve(name, tuple((point[0], point[1]) for point in one["points"]), (one["coverage"], one["risk"]))
+        for name, one in found.items()
+    ]
+    picture = plot(curves("Risk at each coverage", lines, "coverage", "risk"), "Risk and coverage")
+    said = (
+        "Answering only the surest questions: the share that is answered, and how many of these answers are wrong. "
+        "A ring is where the system stands by itself."
+    )
+    rows = [[bdi(name), score(one["area"]), score(one["coverage"]), score(one["risk"])] for name, one in found.items()]
+    area = "Area below the curve, the lower the better; coverage and risk of the system by itself"
+    return grid(
+        card("Risk and coverage", legend(list(found)) + picture + detail("dot"), said, is_picture=True),
+        card("The same in figures", table(["", "area", "coverage", "risk"], rows, area)),
     )
 
 
 def _speed(section: Section) -> str:
-    timed = [entrant for entrant in section.entrants if entrant.system.latency_ms]
-    if not timed:
-        return ""
-    names = [entrant.label for entrant in section.entrants]
-    present = [name for name in PERCENTILES if any(name in one.system.latency_ms for one in timed)]
+    systems = [(entrant.label, entrant.system) for entrant in section.entrants]
+    names = [name for name, _ in systems]
     groups = {
-        name: [
-            (one.label, Bar(value, f"{value:,.1f} ms") if (value := one.system.latency_ms.get(name)) is not None else None)
-            for one in section.entrants
-        ]
-        for name in present
-    }  # fmt: skip
-    highest = max(bar.value for members in groups.values() for _, bar in members if bar)
+        name: [(label, _time(one.latency_ms.get(name))) for label, one in systems]
+        for name in PERCENTILES
+        if any(name in one.latency_ms for _, one in systems)
+    }
+    highest = max((bar.value for members in groups.values() for _, bar in members if bar), default=0.0)
+    if not highest:
+        return ""
     rows = [[name, *(bar.label if bar else "" for _, bar in members)] for name, members in groups.items()]
-    others = dict.fromkeys(key for one in section.entrants for key in one.system.index)
-    rows += [
-        [escape(f"index: {key}"), *(f"{one.system.index[key]:,.0f}" if key in one.system.index else "" for one in section.entrants)]
-        for key in others
-    ]  # fmt: skip
+    for key in dict.fromkeys(key for _, one in systems for key in one.index):
+        rows.append([escape(f"index: {key}"), *(_amount(one.index.get(key)) for _, one in systems)])
     what = "search" if section.kind == "retrieval" else "answer"
-    return (
-        f'<div class="grid"><figure class="card"><h3>Speed</h3><figcaption>Milliseconds of one {what}: half of them '
-        "are faster than p50, 95 of 100 than p95.</figcaption>"
-        f"{_legend(names)}{_plot(bars('Latency', groups, maximum=highest or 1.0), 'Latency', has_marks=False)}</figure>"
-        f'<div class="card"><h3>The same in figures</h3>{_table(["", *map(_bdi, names)], rows, "Latency and index")}</div></div>'
+    said = f"Milliseconds of one {what}: half of them are faster than p50, 95 of 100 than p95."
+    picture = plot(bars("Latency", groups, maximum=highest), "Latency", has_marks=False)
+    return grid(
+        card("Speed", legend(names) + picture, said, is_picture=True),
+        card("The same in figures", table(["", *map(bdi, names)], rows, "Latency and index")),
     )
+
+
+def _time(milliseconds: float | None) -> Bar | None:
+    return None if milliseconds is None else Bar(milliseconds, f"{milliseconds:,.1f} ms")
+
+
+def _amount(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}".removesuffix(".0")
 
 
 def _provenance(section: Section) -> str:
     parts = []
-    results = {id(entrant.result): entrant.result for entrant in section.entrants}
-    for result in results.values():
+    for result in {id(entrant.result): entrant.result for entrant in section.entrants}.values():
         facts: dict[str, Any] = {"dataset": result.dataset, "data, sha256": result.dataset_sha256}
         facts |= {name: value for name, value in result.provenance.items() if name != "curve"}
         for system in result.systems:
             facts[f"settings of {system.name}"] = system.settings or "defaults"
             facts[f"embedder of {system.name}"] = system.fingerprint
-        parts.append("<dl>" + "".join(f"<dt>{_bdi(name)}</dt><dd>{_fact(value)}</dd>" for name, value in facts.items()))
-        parts.append("</dl>")
-    return f'<div class="card long"><h3>Where the figures come from</h3>{"".join(parts)}</div>'
-
-
-def _fact(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "\n".join(f"{_bdi(str(name))}: {_bdi(_plain(inner))}" for name, inner in value.items())
-    return _bdi(_plain(value))
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _plot(picture: str, name: str, *, has_marks: bool = True) -> str:
-    stop = f' tabindex="0" role="group" aria-label="{escape(name)}: arrow keys step through it"' if has_marks else ""
-    return f'<div class="plot"{stop}>{picture}</div>' if picture else ""
-
-
-def _detail(hint: str) -> str:
-    return f'<div class="detail" role="status"><p>{escape(hint)}</p></div>'
-
-
-def _legend(names: Sequence[str]) -> str:
-    entries = "".join(
-        f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect class="s{number % SERIES}" width="10" height="10" rx="2"/>'
-        f"</svg>{_bdi(name)}</li>"
-        for number, name in enumerate(names)
-    )
-    return f'<ul class="legend">{entries}</ul>'
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, *, first: str = "") -> str:
-    """A table of cells that are HTML already; the first column names the row, the others are figures."""
-    kind = f' class="{first}"' if first else ""
-    head = "".join(
-        f'<th scope="col"{kind if not place else " class=n"}>{cell}</th>' for place, cell in enumerate(header)
-    )
-    body = "".join(
-        f'<tr><th scope="row"{kind}>{row[0]}</th>' + "".join(f"<td class=n>{cell}</td>" for cell in row[1:]) + "</tr>"
-        for row in rows
-    )
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
-    label = escape(caption or "figures")
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table{" class=stacked" if first else ""}>{said}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _bdi(text: str) -> str:
-    """Text of unknown direction, which must not turn what stands beside it."""
-    return f'<bdi dir="auto">{escape(text)}</bdi>'
+        rows = "".join(f"<dt>{bdi(name)}</dt><dd>{fact(value)}</dd>" for name, value in facts.items())
+        parts.append(f"<dl>{rows}</dl>")
+    return card("Where the figures come from", "<hr>".join(parts))
 
 
 def _template(name: str) -> str:

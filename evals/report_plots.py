@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from evals.compare import Change
+from evals.compare import Change, SideBySide
 from evals.figures import count, score, signed
 
 WIDTH = 330
@@ -30,10 +30,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line of one system through points, x ascending."""
+    """A line of one system through points, x ascending; `stands` is the point where the system is by itself."""
 
     name: str
     points: tuple[tuple[float, float], ...]
+    stands: tuple[float, float]
 
 
 def bars(title: str, groups: Mapping[str, Sequence[tuple[str, Bar | None]]], *, maximum: float = 1.0) -> str:
@@ -84,8 +85,9 @@ def _bar(bar: Bar, name: str, number: int, place: Callable[[float], float], top:
     )
 
 
-def scatter(title: str, a: str, b: str, changes: Sequence[Change]) -> str:
+def scatter(title: str, pair: SideBySide) -> str:
     """Every question: the figure of `a` to the right, of `b` upwards. Questions in one place make one larger dot."""
+    a, b, changes = pair.a, pair.b, pair.changes
     left, right, top, bottom = 40.0, WIDTH - 2.0, 2.0, WIDTH - 36.0
     highest = max(1.0, *(max(change.a, change.b) for change in changes))
     across, upwards = _scale(0, highest, left + PAD, right - PAD), _scale(0, highest, bottom - PAD, top + PAD)
@@ -129,8 +131,8 @@ def histogram(title: str, changes: Sequence[Change], *, steps: int = 10) -> str:
     for change in changed:
         # -steps to -1 and 0 to steps - 1, each from its lower end: none holds both sides of zero. The sum before the
         # division keeps .3 - .2 in the bin of .1.
-        place = math.ceil(round(abs(change.difference) / reach * steps, 9))
-        bins.setdefault(place - 1 if change.difference > 0 else -place, []).append(change)
+        bin_ = math.ceil(round(abs(change.difference) / reach * steps, 9))
+        bins.setdefault(bin_ - 1 if change.difference > 0 else -bin_, []).append(change)
     columns = [
         Column(at * reach / steps, (at + 1) * reach / steps, "s1" if at >= 0 else "s0", tuple(inside))
         for at, inside in sorted(bins.items())
@@ -173,9 +175,9 @@ def _columns(
     tallest = max((len(column.inside) for column in columns), default=1)
     across, upwards = _scale(*ends, left, right), _scale(0, tallest, bottom, top)
     parts = []
-    for at in (0, tallest):
+    for at in (0.0, float(tallest)):
         parts.append(_line(left, upwards(at), right, upwards(at), "grid"))
-        parts.append(_text(left - 6, upwards(at) + 4, f"{at:,}", "figure", anchor="end"))
+        parts.append(_text(left - 6, upwards(at) + 4, f"{at:,.0f}", "figure", anchor="end"))
     for column in columns:
         words = f"{say(column.low)} to {say(column.high)}: {count(len(column.inside), 'question')}"
         x, width, y = across(column.low), across(column.high) - across(column.low), upwards(len(column.inside))
@@ -212,6 +214,8 @@ def curves(title: str, lines: Sequence[Curve], x_name: str, y_name: str) -> str:
                 f'<circle class="mark dot s{number % SERIES}" cx="{across(x):.1f}" cy="{upwards(y):.1f}" r="2.8">'
                 f"<title>{escape(words)}</title></circle>"
             )
+        x, y = line.stands
+        parts.append(f'<circle class="ring s{number % SERIES}-line" cx="{across(x):.1f}" cy="{upwards(y):.1f}" r="7"/>')
     parts.append(_text((left + right) / 2, height - 3, f"{x_name} →", "axis", anchor="middle"))
     parts.append(_text(12, (top + bottom) / 2, f"{y_name} →", "axis", anchor="middle", turn=True))
     words = "; ".join(

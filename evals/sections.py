@@ -14,6 +14,7 @@ from rag.errors import InvalidInputError
 
 CHANGED = 10
 PERCENTILES = ("p50", "p95", "p99")
+SPENT = ("tokens", "price")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Section:
 
         def lies_within(name: str) -> bool:
             means = (one.system.metrics.get(name, 0.0) for one in self.entrants)
-            return all(0 <= mean <= 1 for mean in means)
+            return name.partition("_")[0] not in SPENT and all(0 <= mean <= 1 for mean in means)
 
         return tuple(filter(lies_within, self.metrics))
 

@@ -66,7 +66,8 @@ class Tuning:
         against = self.against
         start = (
             f"{said(self.winner.changes)}: {name} {score(self.winner.quality)} against {score(self.current.quality)} "
-            f"with the settings in force on {count(len(self.winner.values), 'dev question')}, {signed(against.difference)} "
+            f"with the settings in force on {count(len(self.winner.values), 'dev question')}, "
+            f"{signed(against.difference)} "
             f"(95 % interval {interval(against.interval, with_signs=True)}, {chance(against.p)})"
         )
         if against.p > LEVEL:

@@ -81,7 +81,7 @@ def lines(found: Tuning) -> list[str]:
     from evals.figures import count, metric_name
 
     name = metric_name(found.metric)
-    said = [
+    return [
         f"{found.dataset}: {count(len(found.trials), 'choice')} of settings, {found.searches:,} searches "
         f"on {count(found.queries, 'dev question')}; the test half was not looked at.",
         "",
@@ -95,7 +95,6 @@ def lines(found: Tuning) -> list[str]:
         "",
         found.toml.rstrip(),
     ]
-    return said
 
 
 def _line(trial: Trial, sign: str) -> str:
