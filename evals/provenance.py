@@ -33,7 +33,7 @@ def provenance(seed: int, command: str | None = None) -> dict[str, Any]:
     return {
         "commit": commit,
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,
-        "versions": _versions(),
+        "versions": versions(),
         "machine": {
             "cpu": cpu_model(),
             "cores": os.cpu_count() or 1,
@@ -56,7 +56,8 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of the packages that figures depend on, as far as they are installed."""
     found = {}
     for name in PACKAGES:
         try:

@@ -28,12 +28,23 @@ def to_json(result: EvalResult, *, with_run: bool = True) -> dict[str, Any]:
     return found
 
 
+def system_to_json(system: SystemResult) -> dict[str, Any]:
+    """One system's part as JSON types, what it found included."""
+    return asdict(system)
+
+
+def system_from_json(found: Mapping[str, Any]) -> SystemResult:
+    """The inverse of `system_to_json`. Raises KeyError, TypeError or ValueError where it is no such object."""
+    intervals = {metric: (float(low), float(high)) for metric, (low, high) in found["intervals"].items()}
+    return SystemResult(**{**found, "intervals": intervals})
+
+
 def from_json(found: Mapping[str, Any]) -> EvalResult:
     """The inverse of `to_json`. Raises InvalidInputError where it is no such object."""
     if found.get("format") != FORMAT:
         raise InvalidInputError(f"This is no result of `quoth eval`: its format is {found.get('format')!r}.")
     try:
-        systems = tuple(_system(each) for each in found["systems"])
+        systems = tuple(system_from_json(each) for each in found["systems"])
         comparisons = tuple(_comparison(each) for each in found["comparisons"])
         plain = {field.name: found[field.name] for field in fields(EvalResult)}
         return EvalResult(**{**plain, "systems": systems, "comparisons": comparisons})
@@ -64,11 +75,6 @@ def read_result(path: Path) -> EvalResult:
         return from_json(found)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from error
-
-
-def _system(found: Mapping[str, Any]) -> SystemResult:
-    intervals = {metric: (float(low), float(high)) for metric, (low, high) in found["intervals"].items()}
-    return SystemResult(**{**found, "intervals": intervals})
 
 
 def _comparison(found: Mapping[str, Any]) -> Comparison:

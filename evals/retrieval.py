@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from evals import kept_results
 from evals.indexing import CACHE, Index, OnProgress, open_index, safe_name, short_digest
 from evals.metrics import check_metrics, evaluate, mean
 from evals.provenance import provenance
@@ -20,7 +21,7 @@ from evals.query_vectors import RememberingEmbedder
 from evals.records import Case, Comparison, Dataset, EvalResult, SystemResult
 from evals.significance import bootstrap_interval, compare
 from evals.spans import overlap
-from evals.systems import System, differing
+from evals.systems import System, comparable, differing
 from rag.documents import SearchHit
 from rag.errors import InvalidInputError
 from rag.protocols import Embedder
@@ -49,6 +50,7 @@ class Options:
         timed: how many questions are timed at most, 0 for none.
         seed: of the resampling.
         command: for the provenance; None takes this process's.
+        is_fresh: whether to measure also what was measured before and has not changed since.
     """
 
     metrics: Sequence[str] = METRICS
@@ -56,6 +58,7 @@ class Options:
     timed: int = TIMED
     seed: int = 0
     command: str | None = None
+    is_fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ async def evaluate_retrieval(
 
     Returns:
         Means over all questions with a relevant document; one that finds nothing counts 0. The span metrics are means
-        over the questions whose passages are known, of the `retrieval.k` passages that an answer may quote.
+        over the questions whose passages are known, of the `retrieval.k` passages that an answer may quote. The
+        provenance names the systems whose results are `kept` from an earlier run, with its time.
 
     Raises:
         InvalidInputError: a metric does not exist, or no question is judged.
@@ -93,10 +97,18 @@ async def evaluate_retrieval(
     chosen = options or Options()
     check_metrics(chosen.metrics)
     queries = judged(dataset)
-    results = []
+    results: list[SystemResult] = []
+    kept: dict[str, str] = {}
     for system in systems:
         async with opened(system.settings, dataset, chosen.cache, on_progress) as index:
-            results.append(await measure(index, system, dataset, queries, chosen))
+            place = _place(index, system, dataset, queries, chosen)
+            found = None if chosen.is_fresh or index.seconds else kept_results.find(place)
+            if found is None:
+                found = await measure(index, system, dataset, queries, chosen)
+                kept_results.keep(place, found)
+            else:
+                kept[system.name] = kept_results.time_of(place)
+        results.append(found)
     return EvalResult(
         kind="retrieval",
         dataset=dataset.name,
@@ -104,8 +116,23 @@ async def evaluate_retrieval(
         queries=len(queries),
         systems=tuple(results),
         comparisons=_comparisons(results, chosen.seed),
-        provenance=provenance(chosen.seed, chosen.command),
+        provenance={**provenance(chosen.seed, chosen.command), "kept": kept},
         questions={query: dataset.queries[query] for query in queries},
+    )
+
+
+def _place(index: Index, system: System, dataset: Dataset, queries: Sequence[str], options: Options) -> Path:
+    return kept_results.place_of(
+        options.cache.expanduser() / "results",
+        dataset=dataset.sha256,
+        name=dataset.name,
+        queries=list(queries),
+        system=system.name,
+        settings=comparable(system.settings),
+        fingerprint=asdict(index.engine.embedder.fingerprint),
+        metrics=list(options.metrics),
+        timed=options.timed,
+        seed=options.seed,
     )
 
 

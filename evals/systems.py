@@ -48,8 +48,12 @@ def read_systems(files: Sequence[Path]) -> tuple[System, ...]:
 
 def differing(settings: Settings) -> dict[str, Any]:
     """The settings that differ from the defaults, as a tree of JSON types; without secrets and places."""
-    usual, mine = _tree(Settings.model_construct()), _tree(settings)
-    return _changes(usual, mine)
+    return _changes(comparable(Settings.model_construct()), comparable(settings))
+
+
+def comparable(settings: Settings) -> dict[str, Any]:
+    """Every setting that a figure can depend on, as a tree of JSON types; secrets are masked."""
+    return settings.model_dump(mode="json", exclude=_NOT_SHOWN)
 
 
 def _settings(path: Path) -> Settings:
@@ -63,10 +67,6 @@ def _settings(path: Path) -> Settings:
         return load_settings(tree)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
-
-
-def _tree(settings: Settings) -> dict[str, Any]:
-    return settings.model_dump(mode="json", exclude=_NOT_SHOWN)
 
 
 def _changes(usual: Mapping[str, Any], mine: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rag.concurrency import in_thread
@@ -76,9 +76,18 @@ class Retriever:
         with timer.stage("fuse"):
             fused = fuse(lists, self._settings)
         with timer.stage("join"):
-            # Joined before the cut: a candidate of a generation that is being replaced drops out here.
-            hits = await in_thread(self._documents.join, found.id, fused)
-        return SearchResult(question=question, hits=tuple(hits[:wanted]), milliseconds=timer.milliseconds)
+            hits = await in_thread(self._join, found.id, fused, wanted)
+        return SearchResult(question=question, hits=tuple(hits), milliseconds=timer.milliseconds)
+
+    def _join(self, store_id: str, fused: Sequence[Candidate], wanted: int) -> list[SearchHit]:
+        """The first `wanted` candidates that are visible: one of a generation that is being replaced drops out."""
+        hits: list[SearchHit] = []
+        start = 0
+        while len(hits) < wanted and start < len(fused):
+            end = start + wanted - len(hits)
+            hits += self._documents.join(store_id, fused[start:end])
+            start = end
+        return hits
 
     async def _open(self, name: str) -> Store:
         store = await in_thread(self._stores.get, name)

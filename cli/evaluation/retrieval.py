@@ -42,6 +42,7 @@ def retrieval(
     timed: Annotated[int | None, typer.Option(help="Questions that are timed at most.", metavar="N", min=0)] = None,
     seed: Annotated[int, typer.Option(help="Of the resampling.", metavar="N")] = 0,
     cache: CacheOption = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure also what has not changed since.")] = False,
     save: Annotated[Path | None, typer.Option("--save", help="Write the result for compare, gate, report.")] = None,
     save_run: Annotated[Path | None, typer.Option("--save-run", help="Write what was found as a TREC run.")] = None,
     as_json: JsonOption = False,
@@ -58,7 +59,8 @@ def retrieval(
         raise InvalidInputError("Name a dataset: --dataset PATH, or --all with --datasets DIR.")
     folders = list(dict.fromkeys(find_dataset(name, datasets) for name in names))
     wanted = tuple(name.strip() for name in metrics.split(",")) if metrics else METRICS
-    options = Options(metrics=wanted, cache=cache or CACHE, timed=TIMED if timed is None else timed, seed=seed)
+    timing = TIMED if timed is None else timed
+    options = Options(metrics=wanted, cache=cache or CACHE, timed=timing, seed=seed, is_fresh=fresh)
     systems = read_systems(system or [])
     results = []
     for each in _read(folders, split, originals=originals):
@@ -126,6 +128,8 @@ def table(result: EvalResult) -> list[str]:
         times = system.latency_ms
         timed = f"{times['p50']:.1f} / {times['p95']:.1f}" if times else "-"
         lines.append(f"{system.name:<{width}}  " + " ".join(f"{cell:>22}" for cell in cells) + f" {timed:>16}")
+    for name, moment in result.provenance.get("kept", {}).items():
+        lines.append(f"{name}: nothing has changed since {moment}, when this was measured; --fresh measures again")
     for each in result.comparisons:
         if each.metric == metrics[0]:
             more = f"; about {each.queries_needed} questions would decide it" if each.queries_needed else ""

@@ -1,0 +1,81 @@
+"""The Retriever: one list or both, fused as configured, and as many visible passages as are asked for."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from evals.indexing import build_index
+from evals.records import CorpusDocument, Dataset
+from rag.documents import Candidate, Scores
+from rag.errors import ConfigurationError
+from rag.fusion import distribution_based, reciprocal_rank
+from rag.protocols import CandidateLists
+from rag.retrieval import Retriever, fuse
+from rag.settings import RetrievalSettings, load_settings
+from tests.fakes import fake_engine
+
+DENSE = tuple(Candidate(name, name, "g", Scores(dense=score)) for name, score in (("a", 0.9), ("b", 0.5), ("c", 0.1)))
+SPARSE = tuple(Candidate(name, name, "g", Scores(sparse=score)) for name, score in (("d", 7.0), ("b", 5.0)))
+LISTS = CandidateLists(DENSE, SPARSE)
+
+
+def ids(settings: RetrievalSettings) -> list[str]:
+    return [candidate.chunk_id for candidate in fuse(LISTS, settings)]
+
+
+def test_one_list_keeps_its_order() -> None:
+    assert ids(RetrievalSettings(fusion="dense")) == ["a", "b", "c"]
+    assert ids(RetrievalSettings(fusion="sparse")) == ["d", "b"]
+
+
+def test_both_lists_are_fused_as_configured() -> None:
+    assert ids(RetrievalSettings(dense_weight=1)) == ["a", "b", "c", "d"]
+    assert fuse(LISTS, RetrievalSettings(fusion="rrf")) == reciprocal_rank(DENSE, SPARSE)
+    assert fuse(LISTS, RetrievalSettings(fusion="dbsf")) == distribution_based(DENSE, SPARSE)
+    assert ids(RetrievalSettings(fusion="rrf"))[0] == "b"
+
+
+def test_every_fusion_scores_within_0_and_1() -> None:
+    for fusion in ("sum", "rrf", "dbsf", "dense", "sparse"):
+        for candidate in fuse(LISTS, RetrievalSettings(fusion=fusion)):
+            assert 0 <= (candidate.scores.fused or 0) <= 1
+
+
+def test_an_unknown_fusion_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"retrieval\.fusion"):
+        load_settings({"retrieval": {"fusion": "product"}})
+
+
+def test_passages_that_are_not_visible_make_room_for_the_next(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").touch()
+    documents = {f"d{n}": CorpusDocument(f"d{n}", "", f"trains {n}") for n in range(9)}
+    dataset = Dataset("tiny", tmp_path, "ab", documents, {"q": "trains"}, {"q": {"d0": 1}})
+    with fake_engine(tmp_path / "data") as engine:
+        index = asyncio.run(build_index(engine, dataset))
+        before = asyncio.run(engine.retriever.search(index.store, "trains 3", k=9)).hits
+        store = engine.stores.get(index.store)
+        engine.documents.retire(store.id, [before[0].chunk.document_id, before[2].chunk.document_id])
+        after = asyncio.run(engine.retriever.search(index.store, "trains 3", k=3)).hits
+        rest = asyncio.run(engine.retriever.search(index.store, "trains 3", k=9)).hits
+    assert [hit.chunk.id for hit in after] == [before[place].chunk.id for place in (1, 3, 4)]
+    assert len(rest) == 7
+
+
+def test_words_alone_find_only_what_shares_a_word(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").touch()
+    documents = {name: CorpusDocument(name, "", f"{name} only") for name in ("trains", "flights")}
+    dataset = Dataset("tiny", tmp_path, "ab", documents, {"q": "trains"}, {"q": {"trains": 1}})
+    with fake_engine(tmp_path / "data") as engine:
+        index = asyncio.run(build_index(engine, dataset))
+        found = {}
+        for fusion in ("sparse", "dense", "sum"):
+            retriever = Retriever(
+                engine.stores, engine.documents, engine.vectors, engine.embedder, engine.sparse,
+                RetrievalSettings(fusion=fusion),
+            )  # fmt: skip
+            found[fusion] = asyncio.run(retriever.search(index.store, "trains")).hits
+    assert [index.documents[hit.chunk.document_id] for hit in found["sparse"]] == ["trains"]
+    assert found["sparse"][0].scores.dense is None
+    assert len(found["dense"]) == len(found["sum"]) == 2
+    assert all(hit.scores.sparse is None for hit in found["dense"])
