@@ -127,7 +127,7 @@ def _columns(line: Line) -> tuple[str, str, str]:
     columns = line.text.split("\t")
     if len(columns) != 3:
         line.fail(f"three columns with tabs between them are expected (query, document, grade), not {len(columns)}.")
-    return columns[0], columns[1], columns[2].strip()
+    return columns[0], columns[1], columns[2]
 
 
 def _grade(line: Line, text: str) -> int:

@@ -62,7 +62,8 @@ def paired_randomisation(a: Values, b: Values, rounds: int = 10_000, seed: int =
 def bootstrap_interval(values: Values, level: float = 0.95, rounds: int = 2_000, seed: int = 0) -> tuple[float, float]:
     """The percentile bootstrap interval of a mean.
 
-    With fewer than some 30 values it is a little narrow: with 20 it holds the true mean about 93 times in 100.
+    With few values it is narrow: of skewed ones (beta, 0.5 and 1.5) it held the true mean in 88 % of 1,500 trials with
+    10 values, 92 % with 20, 94 % with 30.
 
     Args:
         values: one for each query, shape (queries,).
