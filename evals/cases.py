@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,9 +100,9 @@ def read_own_cases(path: Path) -> list[OwnCase]:
     """
     seen = Seen.none()
     cases = []
-    for row in read_rows(path, hashlib.sha256()):
+    for row in read_rows(path):
         case = _parsed(row)
-        seen.add(case.id, row.line, "case")
+        seen.add(case.id, row.line, f"the case {case.id!r}")
         cases.append(case)
     return cases
 
@@ -160,10 +161,13 @@ def _uri(file: str, case: OwnCase, documents: Mapping[str, StoredDocument], wher
 
 
 def _span(case: OwnCase, passage: str, document: StoredDocument) -> Span | None:
-    source, at = case.source, document.text.find(passage)
-    if source and document.uri == source.uri and document.text[source.start : source.end] == passage:
-        at = source.start
-    return Span(document.uri, at, at + len(passage)) if at >= 0 else None
+    """Where a passage stands: at its source, word for word, or with other breaks of lines and runs of spaces."""
+    source, text = case.source, document.text
+    if source and document.uri == source.uri and text[source.start : source.end] == passage:
+        return Span(document.uri, source.start, source.end)
+    words = r"\s+".join(re.escape(word) for word in passage.split())
+    found = re.search(re.escape(passage), text) or re.search(words, text)
+    return Span(document.uri, *found.span()) if found else None
 
 
 def _parsed(row: Row) -> OwnCase:

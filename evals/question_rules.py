@@ -132,7 +132,7 @@ def _heading_question(document: StoredDocument, heading: Block) -> str | None:
     words = said.split()
     if not words or len(words) > LONGEST_HEADING or said.casefold() == document.title.casefold():
         return None
-    if not content_words(said) or said.casefold() in _GENERIC:
+    if not re.search(r"[^\W\d]", said) or not content_words(said) or said.casefold() in _GENERIC:
         return None
     if said.endswith("?"):
         return said

@@ -39,8 +39,8 @@ def synthesize(
         print_json(report)
         return
     typer.echo(
-        f"{report['cases']} cases in {out}, {report['unanswerable']} of them not answerable; {report['dropped']} dropped "
-        "ones are remembered."
+        f"{report['cases']} cases in {out}, {report['unanswerable']} of them not answerable; {report['dropped']} that "
+        "were dropped are remembered."
     )
     for what, number in sorted(found.counts.items()):
         typer.echo(f"  {number:>6} {what}")
