@@ -75,6 +75,7 @@ def dataset(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_answers_over_a_dataset(data: Path, tmp_path: Path) -> None:
     folder, cache, save = dataset(tmp_path / "small"), tmp_path / "cache", tmp_path / "result.json"
     options = ["--dataset", str(folder), "--cache", str(cache), "--save", str(save), "--price", "1,2", "--json"]
@@ -102,6 +103,7 @@ def shown_as_expected(result: EvalResult) -> None:
     assert "contains, answerable 1.0000 (1.000..1.000)" in " ".join(shown.split())
 
 
+@pytest.mark.slow
 def test_a_set_from_own_documents_and_answers_to_it(data: Path, tmp_path: Path) -> None:
     folder, cases = tmp_path / "folder", tmp_path / "cases.jsonl"
     folder.mkdir()

@@ -231,7 +231,7 @@ def test_what_a_person_marked_is_kept_or_never_comes_back(tmp_path: Path) -> Non
     folder = tmp_path / "folder"
     write(folder, pump=PUMP, leave=LEAVE)
 
-    async def work(engine: Engine) -> tuple[list[OwnCase], Synthesis]:
+    async def work(engine: Engine) -> tuple[list[OwnCase], list[OwnCase], Synthesis]:
         await ingest(engine, folder)
         first = list((await synthesize(engine, "s", count=12)).cases)
         own = OwnCase("mine", "What do I drink?", files=("pump.md",))
@@ -241,9 +241,9 @@ def test_what_a_person_marked_is_kept_or_never_comes_back(tmp_path: Path) -> Non
         rest = [case for case in first if case.id not in (kept.id, dropped.id)]
         write(folder, leave="# Leave policy\n\nA new page.\n" + LEAVE.removeprefix("# Leave policy\n"))
         await ingest(engine, folder)
-        return [own, kept, dropped], await synthesize(engine, "s", [own, kept, dropped, *rest], count=12)
+        return [own, kept, dropped], rest, await synthesize(engine, "s", [own, kept, dropped, *rest], count=12)
 
-    marked, found = with_engine(tmp_path / "data", work)
+    marked, rest, found = with_engine(tmp_path / "data", work)
     own, kept, dropped = found.cases[:3]
     assert own == marked[0]
     assert dropped == marked[2]
@@ -252,6 +252,9 @@ def test_what_a_person_marked_is_kept_or_never_comes_back(tmp_path: Path) -> Non
     assert kept.source
     assert marked[1].source
     assert kept.source.start > marked[1].source.start
+    unmarked = {case.id for case in rest if case.answerable and case.source and case.source.uri.endswith("leave.md")}
+    assert unmarked
+    assert not unmarked & {case.id for case in found.cases}
 
 
 def test_cases_go_with_their_document_and_when_the_absent_comes(tmp_path: Path) -> None:
