@@ -149,8 +149,10 @@ async def _ask(trials: Sequence[Trial], queries: Sequence[str], measure: Measure
 
 def _better_half(trials: Sequence[Trial], current: Trial) -> list[Trial]:
     kept = sorted(trials, key=_rank)[: math.ceil(len(trials) / 2)]
-    fastest = min(trials, key=lambda trial: trial.latency)
-    return [*kept, *(one for one in (current, fastest) if not any(one is other for other in kept))]
+    for one in (current, min(trials, key=lambda trial: trial.latency)):
+        if not any(one is other for other in kept):
+            kept.append(one)
+    return kept
 
 
 def _rank(trial: Trial) -> tuple[float, float]:
