@@ -26,8 +26,8 @@ COPY cli/ cli/
 RUN /opt/quoth/bin/pip install --no-deps --no-build-isolation .
 
 FROM python:3.11-slim
-# llama.cpp, which runs `local:` models, needs the OpenMP runtime, and the slim image has none.
-RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
+# llama.cpp, which runs `local:` models, needs the OpenMP runtime, and the slim image has none. tesseract reads scans.
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 tesseract-ocr && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --create-home --home-dir /home/quoth quoth \
     && install -d -o quoth -g quoth /data /models
 COPY --from=build /opt/quoth /opt/quoth

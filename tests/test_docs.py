@@ -11,6 +11,7 @@ import typer.main
 from api import errors
 from cli.main import app
 from ingest import sources
+from ingest.parsers.registry import supported_suffixes
 from rag.settings import environment_names
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,12 @@ def test_every_error_code_is_described() -> None:
     for _, status, _, code in errors._STATUSES:
         assert f"`{code}`" in described, code
         assert f"| {status} |" in described, status
+
+
+def test_every_suffix_that_is_read_is_described_and_no_other() -> None:
+    described = (ROOT / "docs" / "formats.md").read_text().split("## Chunks")[0]
+    table = "\n".join(line for line in described.splitlines() if line.startswith("|"))
+    assert set(re.findall(r"`(\.\w+)`", table)) == set(supported_suffixes())
 
 
 def test_every_reason_to_leave_a_file_out_is_described() -> None:
