@@ -6,8 +6,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := install -qq --no-deps --require-hashes
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
+DATA   ?= ../shared/data/retrieval
 
-.PHONY: help setup run test check format lint types contracts bench lock clean crash
+.PHONY: help setup run test check format lint types contracts bench lock clean crash expected
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +41,9 @@ bench: .venv/.test-models ## speed and memory, printed with their commands
 
 crash: .venv/.test-models ## kill a running ingest at every named point and at random moments, long form
 	$(BIN)/python -m pytest tests/ingest/test_crash.py --crash-kills=300 --crash-repeats=3 -s
+
+expected: .venv/.models ## run the figures of evals/expected again; DATA=DIR holds the datasets, ALL=1 runs the long ones, too
+	$(BIN)/python -m evals.expectations --datasets $(DATA) $(if $(ALL),--all)
 
 lock: ## resolve the dependencies anew (needs uv)
 	$(PYTHON) locks/compile.py
