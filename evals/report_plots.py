@@ -111,8 +111,8 @@ def scatter(title: str, pair: SideBySide) -> str:
         12, (top + bottom) / 2, f"{_short(b)} →", "axis", anchor="middle", turn=True
     )
     sides = (
-        _text(left + PAD + 6, top + PAD + 22, f"better with {_short(b, 16)}", "s1-text") +
-        _text(right - PAD - 6, bottom - PAD - 14, f"better with {_short(a, 16)}", "s0-text", anchor="end")
+        _text(left + PAD + 6, top + PAD + 22, f"higher with {_short(b, 16)}", "s1-text") +
+        _text(right - PAD - 6, bottom - PAD - 14, f"higher with {_short(a, 16)}", "s0-text", anchor="end")
     )  # fmt: skip
     better = sum(change.difference > 0 for change in changes)
     worse = sum(change.difference < 0 for change in changes)
