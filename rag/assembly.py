@@ -21,7 +21,7 @@ from rag.ledger.jobs import Jobs
 from rag.ledger.leases import Leases
 from rag.ledger.refusals import Refusals
 from rag.ledger.stores import Store, Stores
-from rag.protocols import ChatModel, ChunkStore, Embedder, Fingerprint, SparseEncoder
+from rag.protocols import ChatModel, ChunkStore, Embedder, Fingerprint, Reranker, SparseEncoder
 from rag.retrieval import Retriever
 from rag.settings import Settings
 
@@ -84,16 +84,26 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         collection = collection_name(embedder.fingerprint)
         vectors = _open_vectors(settings, collection, embedder.fingerprint.dimension)
         stack.push_async_callback(vectors.close)
-        yield make_engine(settings, ledger, vectors, embedder, collection)
+        reranker = await _open_reranker(settings)
+        if reranker:
+            stack.push_async_callback(reranker.close)
+        yield make_engine(settings, ledger, vectors, embedder, collection, reranker)
 
 
-def make_engine(settings: Settings, ledger: Ledger, vectors: ChunkStore, embedder: Embedder, collection: str) -> Engine:
+def make_engine(
+    settings: Settings,
+    ledger: Ledger,
+    vectors: ChunkStore,
+    embedder: Embedder,
+    collection: str,
+    reranker: Reranker | None = None,
+) -> Engine:
     """An engine over what is open already."""
     stores, documents, sparse = Stores(ledger), Documents(ledger), BM25Encoder()
     return Engine(
         settings=settings, stores=stores, documents=documents, refusals=Refusals(ledger), jobs=Jobs(ledger),
         leases=Leases(ledger), vectors=vectors, embedder=embedder, sparse=sparse,
-        retriever=Retriever(stores, documents, vectors, embedder, sparse, settings.retrieval),
+        retriever=Retriever(stores, documents, vectors, embedder, sparse, settings.retrieval, reranker),
         collection=collection,
     )  # fmt: skip
 
@@ -144,6 +154,14 @@ async def _open_embedder(settings: Settings) -> Embedder:
     module = import_module(f"rag.backends.embedders.{EMBEDDERS[settings.embedder.backend]}")
     embedder: Embedder = await module.create(settings.embedder, settings.models_dir)
     return embedder
+
+
+async def _open_reranker(settings: Settings) -> Reranker | None:
+    if settings.retrieval.rerank == "off":
+        return None
+    from rag.backends.rerankers.cross_encoder import create
+
+    return await create(settings.retrieval, settings.models_dir)
 
 
 def _open_vectors(settings: Settings, collection: str, dimension: int) -> ChunkStore:

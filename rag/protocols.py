@@ -159,8 +159,20 @@ class ChunkStore(Protocol):
 class Reranker(Protocol):
     """Judges question and passage together."""
 
-    async def score(self, question: str, passages: Sequence[str]) -> list[float]:
-        """Relevance of each passage, 0 to 1, in their order."""
+    async def score(self, question: str, passages: Sequence[str], budget_ms: float | None = None) -> list[float]:
+        """Relevance of the first passages, 0 to 1, in their order: of as many as can be judged in the time.
+
+        Args:
+            passages: the most promising first.
+            budget_ms: None judges all of them.
+
+        Raises:
+            UpstreamError: the model failed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the model; no call may follow."""
         ...
 
 

@@ -12,11 +12,13 @@ from rag.filters import Filter
 from rag.fusion import distribution_based, normalised_sum, reciprocal_rank
 from rag.ledger.documents import Documents
 from rag.ledger.stores import Store, Stores, require_fingerprint
-from rag.protocols import CandidateLists, ChunkStore, Embedder, SparseEncoder
+from rag.protocols import CandidateLists, ChunkStore, Embedder, Reranker, SparseEncoder
+from rag.reranking import is_close, rerank
 from rag.settings import RetrievalSettings
 from rag.telemetry import StageTimer
 
 MAX_QUESTION_CHARACTERS = 100_000
+RERANKED = 50  # more than the time is enough for, as a rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,16 @@ class Retriever:
         embedder: Embedder,
         sparse: SparseEncoder,
         settings: RetrievalSettings,
+        reranker: Reranker | None = None,
     ) -> None:
+        """Args: `reranker` is there unless `settings.rerank` is off."""
         self._stores = stores
         self._documents = documents
         self._vectors = vectors
         self._embedder = embedder
         self._sparse = sparse
         self._settings = settings
+        self._reranker = reranker
 
     async def search(
         self, store: str, question: str, *, k: int | None = None, where: Filter | None = None
@@ -76,8 +81,16 @@ class Retriever:
         with timer.stage("fuse"):
             fused = fuse(lists, self._settings)
         with timer.stage("join"):
-            hits = await in_thread(self._join, found.id, fused, wanted)
-        return SearchResult(question=question, hits=tuple(hits), milliseconds=timer.milliseconds)
+            hits = await in_thread(self._join, found.id, fused, max(wanted, RERANKED) if self._reranker else wanted)
+        if self._reranker and (self._settings.rerank == "on" or is_close(hits, wanted)):
+            with timer.stage("rerank"):
+                hits = await self._rerank(self._reranker, question, hits)
+        return SearchResult(question=question, hits=tuple(hits[:wanted]), milliseconds=timer.milliseconds)
+
+    async def _rerank(self, reranker: Reranker, question: str, hits: list[SearchHit]) -> list[SearchHit]:
+        passages = [hit.chunk.embedded_text for hit in hits[:RERANKED]]
+        judged = await reranker.score(question, passages, self._settings.rerank_budget_ms)
+        return rerank(hits, judged, self._settings.rerank_weight)
 
     def _join(self, store_id: str, fused: Sequence[Candidate], wanted: int) -> list[SearchHit]:
         """The first `wanted` candidates that are visible: one of a generation that is being replaced drops out."""

@@ -84,6 +84,10 @@ class RetrievalSettings(Section):
         "sum", description="of the two lists; dense takes the first alone, sparse the list by words"
     )
     dense_weight: float = Field(0.5, ge=0, le=1, description="share of cosine similarity in a sum, the rest is words")
+    rerank: Literal["off", "auto", "on"] = Field("off", description="auto reranks only where the best are close")
+    reranker: str = Field("cross-encoder/ms-marco-MiniLM-L-12-v2", description="as the hub names it, or a local path")
+    rerank_budget_ms: float = Field(500, gt=0, description="as many passages are judged as fit into it")
+    rerank_weight: float = Field(0.5, ge=0, le=1, description="share of the reranker, the rest is the fused score")
 
 
 class IngestSettings(Section):
