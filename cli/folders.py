@@ -17,8 +17,8 @@ from cli.documents import where
 from cli.execution import SOME_FILES_FAILED, DataOption, JsonOption, StoreOption, print_json, run
 
 if TYPE_CHECKING:
+    from ingest.job_run import OnProgress, Progress
     from ingest.outcomes import IngestSummary
-    from ingest.pipeline import OnProgress, Progress
     from ingest.watching import WatchEvent
     from rag.assembly import Engine
     from rag.ledger.jobs import Job

@@ -21,8 +21,9 @@ from evals.records import CorpusDocument, Dataset
 from ingest.chunking import RECIPE as CHUNKING_RECIPE
 from ingest.chunking import chunk_document
 from ingest.embedding import PointMaker
+from ingest.job_run import BATCH_CHUNKS
 from ingest.parsers.plain import paragraphs
-from ingest.pipeline import BATCH_CHUNKS, Ingestor
+from ingest.pipeline import Ingestor
 from ingest.sources import path_of
 from ingest.writing import Writer
 from rag.assembly import Engine, open_engine

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ingest.job_run import Progress
 from ingest.outcomes import IngestSummary
-from ingest.pipeline import Ingestor, Progress
+from ingest.pipeline import Ingestor
 from ingest.removal import remove
 from ingest.working import work_off
 from rag.assembly import Engine
