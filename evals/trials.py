@@ -16,9 +16,12 @@ from evals.space import Changes, changed
 from evals.spans import overlap
 from rag.errors import InvalidInputError
 from rag.retrieval import Retriever
-from rag.settings import Settings
+from rag.settings import RetrievalSettings, Settings
 
 WARMING = "what is this about"
+
+Key = tuple[Path, RetrievalSettings | None]
+"""Where an index lies, and the settings of an engine that reranks."""
 
 
 class Trials:
@@ -48,8 +51,8 @@ class Trials:
         self._opened = opened
         self._on_progress = on_progress
         self._cases = {case.id: case for case in dataset.cases if _has_spans(case, dataset)}
-        self._indexes: dict[Path, Index] = {}
-        self._embedding: dict[tuple[Path, str], float] = {}
+        self._indexes: dict[Key, Index] = {}
+        self._embedding: dict[tuple[Key, str], float] = {}
 
     def queries(self) -> tuple[str, ...]:
         """Ids of the questions that the metric can be taken of. Raises InvalidInputError where there is none."""
@@ -66,18 +69,22 @@ class Trials:
     async def __call__(self, changes: Changes, queries: Sequence[str]) -> Measured:
         """Ask one after the other, since what is timed is a single search."""
         settings = changed(self._settings, changes)
-        key = own_settings(settings, self._dataset, self._cache).data_dir
+        has_reranker = settings.retrieval.rerank != "off"
+        # An engine opens the reranker that its settings name, so those that rerank have an engine each.
+        key = own_settings(settings, self._dataset, self._cache).data_dir, settings.retrieval if has_reranker else None
         index = await self._index(key, settings)
         engine = index.engine
-        retriever = Retriever(
-            engine.stores, engine.documents, engine.vectors, engine.embedder, engine.sparse, settings.retrieval
-        )
+        retriever = engine.retriever
+        if not has_reranker:
+            retriever = Retriever(
+                engine.stores, engine.documents, engine.vectors, engine.embedder, engine.sparse, settings.retrieval
+            )
         found, milliseconds = {}, {}
         for query in queries:
             found[query], milliseconds[query] = await self._ask(retriever, index, key, query, settings)
         return Measured(self._scores(found, index, settings), milliseconds)
 
-    async def _index(self, key: Path, settings: Settings) -> Index:
+    async def _index(self, key: Key, settings: Settings) -> Index:
         if key not in self._indexes:
             context = self._opened(settings, self._dataset, self._cache, self._on_progress)
             index = self._indexes[key] = await self._stack.enter_async_context(context)
@@ -86,7 +93,7 @@ class Trials:
         return self._indexes[key]
 
     async def _ask(
-        self, retriever: Retriever, index: Index, key: Path, query: str, settings: Settings
+        self, retriever: Retriever, index: Index, key: Key, query: str, settings: Settings
     ) -> tuple[Found, float]:
         """The embedder remembers questions, so what embedding one took is noted when it is new to it."""
         wanted = max(settings.retrieval.k, settings.retrieval.candidates)
