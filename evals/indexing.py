@@ -38,6 +38,7 @@ from rag.tokens import replace_surrogates
 
 CACHE = Path("~/.cache/quoth/evals")
 DOCUMENTS_AT_ONCE = 64  # cut together, in a thread
+BATCH_CHUNKS = 256  # embedded and written together: a kill costs seconds
 
 OnProgress = Callable[[int, int], None]
 """Called with the documents that are done, and all that are to be done."""
