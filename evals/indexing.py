@@ -21,7 +21,6 @@ from evals.records import CorpusDocument, Dataset
 from ingest.chunking import RECIPE as CHUNKING_RECIPE
 from ingest.chunking import chunk_document
 from ingest.embedding import PointMaker
-from ingest.job_run import BATCH_CHUNKS
 from ingest.parsers.plain import paragraphs
 from ingest.pipeline import Ingestor
 from ingest.sources import path_of
