@@ -8,7 +8,7 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 DATA   ?= ../shared/data/retrieval
 
-.PHONY: help setup run test check format lint types contracts bench lock clean crash expected
+.PHONY: help setup run test long check format lint types contracts bench lock clean crash expected
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ run: setup ## ingest examples/ and serve the API on 127.0.0.1:8000
 
 test: .venv/.test-models ## the tests; no network is needed after the install
 	$(BIN)/python -m pytest
+
+long: .venv/.test-models ## the tests that take minutes each: whole collections, whole evals
+	$(BIN)/python -m pytest -m long -s
 
 check: .venv/.test-models lint types contracts test ## format, lint, types, import contracts, tests
 

@@ -118,7 +118,7 @@ def on(result: EvalResult, name: str, queries: Sequence[str]) -> EvalResult:
     return replace(result, systems=(replace(system, per_query={"ndcg@10": values}),))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_weight_set_badly_fails_and_noise_does_not(collections: Path, tmp_path: Path) -> None:
     """Real runs of a real collection: 20 builds each, each on two thirds of the questions, drawn anew."""
     if EMBEDDER not in {model.name for model in list_models(load_settings().models_dir) if model.present}:

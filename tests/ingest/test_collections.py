@@ -48,7 +48,7 @@ def state_of(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hostile_files_cost_themselves_and_nothing_else(collections: Path, tmp_path: Path) -> None:
     hostile, good = collections / "hostile", tmp_path / "good"
     good.mkdir()
@@ -63,7 +63,7 @@ def test_hostile_files_cost_themselves_and_nothing_else(collections: Path, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "good"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_folders_are_read(collections: Path, tmp_path: Path) -> None:
     folders = collections / "folders"
     found = observed(tmp_path / "data", folders)

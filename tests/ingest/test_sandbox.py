@@ -390,7 +390,7 @@ def test_wire_keeps_what_json_might_not() -> None:
     assert decode_reply(encode_document(document)) == document
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_hostile_and_every_real_file_has_an_outcome(collections: Path) -> None:
     """No crash of ours, no hang, and no memory kept: a parser may fail, but with one of the known reasons."""
     files = sorted(
