@@ -22,9 +22,10 @@ from evals.records import Case, Comparison, Dataset, EvalResult, SystemResult
 from evals.significance import bootstrap_interval, compare
 from evals.spans import overlap
 from evals.systems import System, comparable, differing
+from rag.assembly import open_reranker
 from rag.documents import SearchHit
 from rag.errors import InvalidInputError
-from rag.protocols import Embedder
+from rag.protocols import Embedder, Reranker
 from rag.retrieval import Retriever
 from rag.settings import Settings
 
@@ -150,13 +151,18 @@ async def measure(
     """Time one system, ask it everything, and score what it finds."""
     engine = index.engine
     # Timed first: the embedder remembers the last questions, and one that it knows is no search.
-    latency = await _latency(_retriever(index, system, engine.embedder), index.store, dataset, queries, options.timed)
+    reranker = await open_reranker(system.settings)
+    retriever = _retriever(index, system, engine.embedder, reranker)
+    latency = await _latency(retriever, index.store, dataset, queries, options.timed)
     name = f"{safe_name(dataset)}-{dataset.sha256[:8]}-{short_digest(asdict(engine.embedder.fingerprint))}.npz"
     embedder = RememberingEmbedder(engine.embedder, options.cache.expanduser() / "queries" / name)
     try:
-        found = await ask_all(_retriever(index, system, embedder), index, dataset, queries, system.settings)
+        retriever = _retriever(index, system, embedder, reranker)
+        found = await ask_all(retriever, index, dataset, queries, system.settings)
     finally:
         await embedder.save()
+        if reranker:
+            await reranker.close()
     per_query = _scores(found, dataset, queries, options.metrics, system.settings.retrieval.k, index)
     return SystemResult(
         name=system.name,
@@ -227,10 +233,10 @@ def as_json(result: EvalResult) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _retriever(index: Index, system: System, embedder: Embedder) -> Retriever:
+def _retriever(index: Index, system: System, embedder: Embedder, reranker: Reranker | None) -> Retriever:
     engine = index.engine
     retrieval = system.settings.retrieval
-    return Retriever(engine.stores, engine.documents, engine.vectors, embedder, engine.sparse, retrieval)
+    return Retriever(engine.stores, engine.documents, engine.vectors, embedder, engine.sparse, retrieval, reranker)
 
 
 async def _latency(

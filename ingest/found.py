@@ -14,10 +14,10 @@ from rag.concurrency import in_thread
 from rag.documents import Candidate, Scores, SearchHit
 from rag.errors import InvalidInputError
 from rag.filters import Eq
-from rag.fusion import normalised_sum
 from rag.ledger.documents import DocumentRecord, Indexed
 from rag.ledger.stores import Store, require_fingerprint
 from rag.protocols import CandidateLists
+from rag.retrieval import fuse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,8 +96,7 @@ async def findability(engine: Engine, store: Store, document: DocumentRecord, qu
     dense, sparse = await engine.embedder.embed_query(question), engine.sparse.encode_query(question)
     asked = engine.settings.retrieval
     limit = max(asked.candidates, asked.k)
-    lists = await engine.vectors.search(store.id, dense, sparse, limit)
-    fused = normalised_sum(lists.dense, lists.sparse, asked.dense_weight)
+    fused = fuse(await engine.vectors.search(store.id, dense, sparse, limit), asked)
     seen = await in_thread(engine.documents.join, store.id, fused)
     own = await _own(engine, store, document, dense, sparse, seen)
     ranks = _ranks(await engine.vectors.search(store.id, dense, sparse, RANKED))
@@ -116,7 +115,7 @@ async def _own(
     """The document's best passages: candidates by their fused score, then others by what they would have."""
     lists = await engine.vectors.search(store.id, dense, sparse, RANKED, Eq("document_id", document.id))
     fused = {hit.chunk.id: hit.scores.fused for hit in seen}
-    order = normalised_sum(lists.dense, lists.sparse, engine.settings.retrieval.dense_weight)
+    order = fuse(lists, engine.settings.retrieval)
     order.sort(key=lambda candidate: -(fused.get(candidate.chunk_id) or -1.0))
     chosen = [_with_fused(candidate, fused.get(candidate.chunk_id)) for candidate in order[:BEST]]
     return await in_thread(engine.documents.join, store.id, chosen)

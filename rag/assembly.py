@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 from rag.answering import Answerer
 from rag.bm25 import BM25Encoder
 from rag.concurrency import in_thread
+from rag.condensing import Condenser
 from rag.errors import ConfigurationError
 from rag.leasing import hold, store_lease
 from rag.ledger.connection import connect as connect_ledger
 from rag.ledger.connection import purge
+from rag.ledger.conversations import Conversations
 from rag.ledger.documents import Documents
+from rag.ledger.feedback import FeedbackLog
 from rag.ledger.jobs import Jobs
 from rag.ledger.leases import Leases
 from rag.ledger.refusals import Refusals
@@ -40,6 +43,8 @@ class Engine:
     documents: Documents
     refusals: Refusals
     jobs: Jobs
+    conversations: Conversations
+    feedback: FeedbackLog
     leases: Leases
     vectors: ChunkStore
     embedder: Embedder
@@ -84,7 +89,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         collection = collection_name(embedder.fingerprint)
         vectors = _open_vectors(settings, collection, embedder.fingerprint.dimension)
         stack.push_async_callback(vectors.close)
-        reranker = await _open_reranker(settings)
+        reranker = await open_reranker(settings)
         if reranker:
             stack.push_async_callback(reranker.close)
         yield make_engine(settings, ledger, vectors, embedder, collection, reranker)
@@ -102,6 +107,7 @@ def make_engine(
     stores, documents, sparse = Stores(ledger), Documents(ledger), BM25Encoder()
     return Engine(
         settings=settings, stores=stores, documents=documents, refusals=Refusals(ledger), jobs=Jobs(ledger),
+        conversations=Conversations(ledger), feedback=FeedbackLog(ledger),
         leases=Leases(ledger), vectors=vectors, embedder=embedder, sparse=sparse,
         retriever=Retriever(stores, documents, vectors, embedder, sparse, settings.retrieval, reranker),
         collection=collection,
@@ -118,7 +124,8 @@ async def open_answerer(engine: Engine) -> AsyncIterator[Answerer]:
     """
     model = await open_chat_model(engine)
     try:
-        yield Answerer(engine.retriever, model, engine.settings.chat)
+        rewriter = None if engine.settings.chat.model == "extractive" else model
+        yield Answerer(engine.retriever, model, engine.settings.chat, Condenser(rewriter))
     finally:
         await model.close()
 
@@ -156,7 +163,12 @@ async def _open_embedder(settings: Settings) -> Embedder:
     return embedder
 
 
-async def _open_reranker(settings: Settings) -> Reranker | None:
+async def open_reranker(settings: Settings) -> Reranker | None:
+    """The configured reranker, None where it is switched off.
+
+    Raises:
+        ModelNotFoundError, ConfigurationError: as its backend's `create`.
+    """
     if settings.retrieval.rerank == "off":
         return None
     from rag.backends.rerankers.cross_encoder import create
