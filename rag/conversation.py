@@ -1,12 +1,13 @@
-"""Messages of a conversation, and how much history an answer sees."""
+"""Conversations and their messages: records, and how much history is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
+Status = Literal["complete", "incomplete", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,65 @@ class Message:
 
     role: Role
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation of the ledger, with the documents of one store."""
+
+    id: str
+    store_id: str
+    store: str
+    title: str
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMessage:
+    """A message of the ledger.
+
+    Attributes:
+        ordinal: its place in the conversation, from 0.
+        status: `incomplete` is an answer that broke off or is being written: `content` is what was said; `failed` is
+            one that never began.
+        stand_alone: of an answer, the question as it was searched for.
+        sources: of an answer, what it might have quoted: `chunk_id`, `uri`, `score` and `scores` of each passage.
+        citations: of an answer, as `Citation.as_dict` has them.
+    """
+
+    id: str
+    conversation_id: str
+    ordinal: int
+    role: Role
+    content: str
+    status: Status
+    created_at: float
+    stand_alone: str = ""
+    model: str = ""
+    sources: tuple[Mapping[str, Any], ...] = ()
+    citations: tuple[Mapping[str, Any], ...] = ()
+    usage: Mapping[str, int] = field(default_factory=dict)
+    finish_reason: str | None = None
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryShare:
+    """How many earlier messages an answer saw, and how many were left out because they were too many."""
+
+    kept: int
+    left_out: int
+
+    @classmethod
+    def of(cls, earlier: int, prompt: Sequence[Message]) -> HistoryShare:
+        """Of so many earlier messages, those in a prompt: it begins with instructions and ends with the question."""
+        kept = min(earlier, max(0, len(prompt) - 2))
+        return cls(kept, earlier - kept)
+
+    def as_dict(self) -> dict[str, int]:
+        """The two numbers as JSON types."""
+        return asdict(self)
 
 
 def recent(history: Sequence[Message], max_tokens: int, count: Callable[[str], int]) -> list[Message]:

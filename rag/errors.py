@@ -8,6 +8,7 @@
     │   ├── StoreNotFoundError
     │   └── ModelNotFoundError
     ├── InvalidInputError           the caller's request cannot be served as it stands
+    ├── ConversationBusyError       an answer is being written in that conversation
     ├── ParseError                  one file could not be turned into text
     ├── LeaseLostError              another process has taken over what this one was doing
     ├── StorageError                the vector store or the ledger refused or failed
@@ -62,6 +63,12 @@ class ModelNotFoundError(NotFoundError):
 
 class InvalidInputError(QuothError):
     """The request cannot be served as it stands: an empty question, a limit exceeded, a missing path."""
+
+
+class ConversationBusyError(QuothError):
+    """An answer is being written in the conversation; another one has to wait for its end."""
+
+    retryable = True
 
 
 class ParseError(QuothError):

@@ -11,7 +11,19 @@ from sqlalchemy.exc import IntegrityError
 
 from rag.documents import store_id
 from rag.errors import FingerprintMismatchError, InvalidInputError, StoreNotFoundError
-from rag.ledger.tables import chunks, documents, generations, job_files, jobs, refusals, roots, stores
+from rag.ledger.tables import (
+    chunks,
+    conversations,
+    documents,
+    feedback,
+    generations,
+    job_files,
+    jobs,
+    messages,
+    refusals,
+    roots,
+    stores,
+)
 from rag.protocols import Fingerprint
 
 logger = logging.getLogger(__name__)
@@ -99,7 +111,10 @@ class Stores:
         with self._engine.begin() as connection:
             own = select(jobs.c.id).where(jobs.c.store_id == store.id)
             connection.execute(delete(job_files).where(job_files.c.job_id.in_(own)))
-            for table in (jobs, roots, refusals, chunks, generations, documents):
+            talks = select(conversations.c.id).where(conversations.c.store_id == store.id)
+            connection.execute(delete(feedback).where(feedback.c.store_id == store.id))
+            connection.execute(delete(messages).where(messages.c.conversation_id.in_(talks)))
+            for table in (conversations, jobs, roots, refusals, chunks, generations, documents):
                 connection.execute(delete(table).where(table.c.store_id == store.id))
             connection.execute(delete(stores).where(stores.c.id == store.id))
 

@@ -157,3 +157,53 @@ job_files = Table(
     Index(None, "job_id", "uri"),
     Index(None, "job_id", "outcome"),
 )
+
+# `answering` is the answer that is being written, which nobody may overtake before `answering_until`.
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("store_id", ForeignKey("stores.id"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("answering", String(36), nullable=True),
+    Column("answering_until", Float, nullable=False),
+    Index(None, "store_id", "updated_at"),
+    Index(None, "updated_at"),
+)
+
+# Questions and answers in turn: every answer is the ordinal behind its question's.
+messages = Table(
+    "messages",
+    metadata,
+    Column("conversation_id", ForeignKey("conversations.id"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("role", String(9), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("stand_alone", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("sources", JSON, nullable=False),
+    Column("citations", JSON, nullable=False),
+    Column("usage", JSON, nullable=False),
+    Column("finish_reason", String(16), nullable=True),
+    Column("error_code", String(64), nullable=True),
+    Column("created_at", Float, nullable=False),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("answer_id", ForeignKey("messages.id"), nullable=False, unique=True),
+    Column("conversation_id", ForeignKey("conversations.id"), nullable=False),
+    Column("store_id", ForeignKey("stores.id"), nullable=False),
+    Column("rating", String(4), nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("trace", JSON, nullable=False),
+    Index(None, "conversation_id"),
+    Index(None, "created_at"),
+)
