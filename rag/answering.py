@@ -7,8 +7,9 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
+from rag.bare_urls import standing_in
 from rag.citations import Citation
-from rag.condensing import stand_alone
+from rag.condensing import Condenser
 from rag.conversation import Message
 from rag.errors import QuothError, UpstreamUnavailableError
 from rag.events import (
@@ -58,10 +59,14 @@ class PreparedAnswer:
 class Answerer:
     """Retrieves, asks the model, and cites what it says."""
 
-    def __init__(self, retriever: Retriever, model: ChatModel, settings: ChatSettings) -> None:
+    def __init__(
+        self, retriever: Retriever, model: ChatModel, settings: ChatSettings, condenser: Condenser | None = None
+    ) -> None:
+        """Without a condenser, follow-up questions are condensed by the words of the history."""
         self._retriever = retriever
         self._model = model
         self._settings = settings
+        self._condenser = condenser or Condenser()
 
     async def prepare(
         self,
@@ -84,7 +89,8 @@ class Answerer:
             QuothError: anything that fails before the answer begins, as `Retriever.search`, `build_prompt` and
                 `ChatModel.stream` raise it.
         """
-        found = await self._retriever.search(store, stand_alone(question, history), k=k, where=where)
+        wanted_question = await self._condenser.stand_alone(question, history)
+        found = await self._retriever.search(store, wanted_question, k=k, where=where)
         wanted = self._complete(sampling or Sampling())
         prompt = build_prompt(
             question,
@@ -108,7 +114,8 @@ class Answerer:
 
         Closing the iterator stops the model.
         """
-        draft = _Draft(Grounder(prepared.prompt.hits))
+        passages = [hit.chunk.text for hit in prepared.prompt.hits]
+        draft = _Draft(Grounder(prepared.prompt.hits), Containment(standing_in(passages)))
         try:
             yield SourcesFound(question=prepared.found.question, hits=prepared.found.hits)
             delta: ModelDelta | None = prepared.first
@@ -149,26 +156,30 @@ class Answerer:
 class _Draft:
     """The answer so far: passes text on, and cites each sentence when its end is seen."""
 
-    def __init__(self, grounder: Grounder) -> None:
+    def __init__(self, grounder: Grounder, containment: Containment) -> None:
         self.text = ""
         self.citations: list[Citation] = []
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
+        self._containment = containment
         self._grounder = grounder
         self._splitter = SentenceSplitter()
         self._said = 0
 
     def write(self, delta: ModelDelta) -> list[Event]:
-        self.text += delta.text
         self.finish_reason = delta.finish_reason or self.finish_reason
         self.usage = delta.usage or self.usage
+        return self._add(self._containment.feed(delta.text))
+
+    def _add(self, contained: str) -> list[Event]:
+        self.text += contained
         events: list[Event] = []
-        for span in self._splitter.feed(delta.text):
+        for span in self._splitter.feed(contained):
             events += self._cite(span)
         return events + self._say(self._settled())
 
     def finish(self) -> list[Event]:
-        events: list[Event] = []
+        events = self._add(self._containment.finish())
         for span in self._splitter.finish():
             events += self._cite(span)
         return events + self._say(len(self.text))
