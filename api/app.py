@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from api import errors
 from api.dependencies import Live
 from api.guards import Guard
-from api.routes import chat_completions, health, models
+from api.routes import chat_completions, conversations, feedback, health, models
 from rag.assembly import open_answerer, open_engine
 from rag.settings import Settings
 
@@ -40,6 +40,6 @@ def create_app(
     )  # fmt: skip
     app.add_middleware(Guard, settings=settings.server)
     errors.install(app)
-    for module in (chat_completions, models, health):
+    for module in (chat_completions, conversations, feedback, models, health):
         app.include_router(module.router)
     return app

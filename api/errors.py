@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rag.errors import (
+    ConversationBusyError,
     FingerprintMismatchError,
     InvalidInputError,
     LeaseLostError,
@@ -33,6 +34,7 @@ _STATUSES: tuple[tuple[type[QuothError], int, str, str], ...] = (
     (NotFoundError, 404, "invalid_request_error", "not_found"),
     (FingerprintMismatchError, 409, "server_error", "embedder_mismatch"),
     (LeaseLostError, 409, "server_error", "taken_over"),
+    (ConversationBusyError, 409, "invalid_request_error", "conversation_busy"),
     (StorageUnavailableError, 503, "server_error", "storage_unavailable"),
     (UpstreamUnavailableError, 503, "server_error", "upstream_unavailable"),
     (UpstreamRejectedError, 502, "server_error", "upstream_rejected"),

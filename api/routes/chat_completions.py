@@ -13,11 +13,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from api.dependencies import AnswerSlotDep, Live, LiveDep
 from api.errors import describe
 from api.routes.models import store_of_model
-from api.schemas.chat_completions import ChatCompletionRequest
+from api.schemas.chat_completions import NEW, ChatCompletionRequest
 from api.streaming import DONE, HEADERS, ClientLeftError, frame, kept_alive, while_connected
 from rag.answering import PreparedAnswer
 from rag.citations import Citation
-from rag.events import AnswerCompleted, AnswerFailed, TextDelta, Usage
+from rag.conversation import HistoryShare
+from rag.events import AnswerCompleted, AnswerFailed, Event, TextDelta, Usage
+from rag.recording import Recorder, begin_recording
 
 router = APIRouter()
 
@@ -31,24 +33,34 @@ async def create_chat_completion(
     """Answer the last message from a store, with citations."""
     reply = _Reply(body)
     try:
-        prepared = await while_connected(request, _prepare(live, body))
+        prepared, recorder = await while_connected(request, _prepare(live, body))
         cleanup.push_async_callback(prepared.close)
+        if recorder:
+            cleanup.push_async_callback(recorder.close)
+        reply.describe(prepared, body, recorder)
+        events = live.answerer.stream(prepared)
+        if recorder:
+            events = recorder.keep(events)
         if body.stream:
-            frames = kept_alive(_stream(live, prepared, reply))
+            frames = kept_alive(_stream(events, reply))
             return StreamingResponse(frames, media_type="text/event-stream", headers=HEADERS)
-        done = await while_connected(request, _collect(live, prepared))
+        done = await while_connected(request, _collect(events))
     except ClientLeftError:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     return JSONResponse(reply.whole(done))
 
 
-async def _prepare(live: Live, body: ChatCompletionRequest) -> PreparedAnswer:
+async def _prepare(live: Live, body: ChatCompletionRequest) -> tuple[PreparedAnswer, Recorder | None]:
     store = store_of_model(body.model, live.engine.settings.store)
-    return await live.answerer.prepare(store, body.question, body.history, sampling=body.sampling)
+    if body.conversation is None:
+        return await live.answerer.prepare(store, body.question, body.history, sampling=body.sampling), None
+    known = None if body.conversation == NEW else body.conversation
+    recorder = await begin_recording(live.engine, store, known, body.question)
+    preparing = live.answerer.prepare(store, body.question, recorder.history, sampling=body.sampling)
+    return await recorder.prepared(preparing), recorder
 
 
-async def _collect(live: Live, prepared: PreparedAnswer) -> AnswerCompleted:
-    events = live.answerer.stream(prepared)
+async def _collect(events: AsyncIterator[Event]) -> AnswerCompleted:
     try:
         async for event in events:
             if isinstance(event, AnswerFailed):
@@ -60,11 +72,10 @@ async def _collect(live: Live, prepared: PreparedAnswer) -> AnswerCompleted:
     raise AssertionError("an answer ended without a terminal event")
 
 
-async def _stream(live: Live, prepared: PreparedAnswer, reply: _Reply) -> AsyncIterator[bytes]:
+async def _stream(events: AsyncIterator[Event], reply: _Reply) -> AsyncIterator[bytes]:
     """Frames of an answer; the last is `[DONE]`, or an error that says why there is none."""
-    events = live.answerer.stream(prepared)
     try:
-        yield reply.chunk({"role": "assistant", "content": ""})
+        yield reply.chunk({"role": "assistant", "content": ""}, **reply.extra)
         async for event in events:
             if isinstance(event, TextDelta):
                 yield reply.chunk({"content": event.text})
@@ -83,6 +94,15 @@ class _Reply:
     def __init__(self, body: ChatCompletionRequest) -> None:
         self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": body.model}
         self._include_usage = bool(body.stream_options and body.stream_options.include_usage)
+        self.extra: dict[str, Any] = {}
+
+    def describe(self, prepared: PreparedAnswer, body: ChatCompletionRequest, recorder: Recorder | None) -> None:
+        """Tell how much of the history the answer sees, and where it is kept."""
+        messages = prepared.prompt.messages
+        share = recorder.share(messages) if recorder else HistoryShare.of(len(body.history), messages)
+        self.extra = {"history": share.as_dict()}
+        if recorder:
+            self.extra |= {"conversation": recorder.conversation_id, "answer_id": recorder.answer_id}
 
     def whole(self, done: AnswerCompleted) -> dict[str, Any]:
         message = {
@@ -91,7 +111,7 @@ class _Reply:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": done.finish_reason}
         return {
             **self._head, "object": "chat.completion", "choices": [choice], "usage": _usage(done.usage),
-            "citations": [citation.as_dict() for citation in done.citations],
+            "citations": [citation.as_dict() for citation in done.citations], **self.extra,
         }  # fmt: skip
 
     def chunk(self, delta: dict[str, Any], finish_reason: str | None = None, **extra: Any) -> bytes:
@@ -101,9 +121,9 @@ class _Reply:
     def last(self, done: AnswerCompleted) -> list[bytes]:
         citations = [citation.as_dict() for citation in done.citations]
         delta = {"annotations": _annotations(done.citations)}
-        frames = [self.chunk(delta, done.finish_reason, citations=citations)]
+        frames = [self.chunk(delta, done.finish_reason, citations=citations, **self.extra)]
         if self._include_usage:
-            usage = {"choices": [], "usage": _usage(done.usage), "citations": citations}
+            usage = {"choices": [], "usage": _usage(done.usage), "citations": citations, **self.extra}
             frames.append(frame({**self._head, "object": "chat.completion.chunk", **usage}))
         return [*frames, DONE]
 

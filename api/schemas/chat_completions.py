@@ -14,6 +14,8 @@ from rag.protocols import Sampling
 
 MAX_MESSAGES = 1000
 MAX_STOPS = 4
+MAX_CONVERSATION_CHARACTERS = 64
+NEW = "new"
 
 
 class TextPart(BaseModel):
@@ -70,6 +72,11 @@ class ChatCompletionRequest(BaseModel):
     seed: int | None = None
     n: Literal[1] | None = 1
     response_format: ResponseFormat | None = None
+    # Ours: the ledger keeps this conversation, and knows its history.
+    conversation: Annotated[
+        str | None,
+        Field(min_length=1, max_length=MAX_CONVERSATION_CHARACTERS, description="id of a conversation, or `new`"),
+    ] = None
 
     # They change nothing about the answer.
     user: str | None = None
@@ -85,16 +92,21 @@ class ChatCompletionRequest(BaseModel):
     def _ends_with_a_question(self) -> ChatCompletionRequest:
         if self.messages[-1].role != "user":
             raise ValueError("the last message must be the user's question")
+        if self.conversation is not None and any(message.role != "user" for message in self.messages):
+            raise ValueError("with a conversation, messages hold what the user says now, and nothing else")
         return self
 
     @property
     def question(self) -> str:
-        """The last message."""
-        return self.messages[-1].to_message().content
+        """The last message; with a conversation, all of them."""
+        asked = self.messages if self.conversation is not None else self.messages[-1:]
+        return "\n\n".join(message.to_message().content for message in asked)
 
     @property
     def history(self) -> list[Message]:
-        """The messages before it."""
+        """The messages before it; with a conversation, the ledger has them."""
+        if self.conversation is not None:
+            return []
         return [message.to_message() for message in self.messages[:-1]]
 
     @property

@@ -88,7 +88,7 @@ class FeedbackLog:
 
 
 def as_case(given: Feedback) -> dict[str, Any]:
-    """The test case that an answer comes to, as docs/evals.md has them.
+    """The test case that an answer comes to, as a line of the file that `quoth eval answers --cases` reads.
 
     An answer that was liked becomes a question with the passages that it cited; liked without citations, a question
     that cannot be answered. One that was not liked has no known answer yet: it is marked `drop` and `to_review`, so
