@@ -12,10 +12,12 @@ from cli.documents import where
 from cli.execution import DataOption, JsonOption, StoreOption, print_json, run
 
 if TYPE_CHECKING:
-    from rag.answering import Answerer
+    from rag.answering import Answerer, PreparedAnswer
+    from rag.assembly import Engine
     from rag.citations import Citation
     from rag.conversation import Message
     from rag.events import AnswerCompleted
+    from rag.recording import Recorder
     from rag.settings import Settings
 
 
@@ -29,9 +31,21 @@ def ask(
     run(lambda settings: _ask(settings, question, store, as_json=as_json), data)
 
 
-def chat(store: StoreOption = None, data: DataOption = None) -> None:
-    """Talk with your documents; an empty line or Ctrl-D ends it."""
-    run(lambda settings: _chat(settings, store), data)
+def chat(
+    conversation: Annotated[
+        str | None, typer.Argument(help="With --continue: its id, or the beginning of it.", metavar="[ID]")
+    ] = None,
+    go_on: Annotated[bool, typer.Option("--continue", help="Go on with the latest conversation, or with ID.")] = False,
+    save: Annotated[bool, typer.Option("--save/--no-save", help="Keep the conversation in the ledger.")] = True,
+    store: StoreOption = None,
+    data: DataOption = None,
+) -> None:
+    """Talk with your documents; an empty line or Ctrl-D ends it. `/up` and `/down` rate the last answer."""
+    from rag.errors import InvalidInputError
+
+    if (conversation and not go_on) or (go_on and not save):
+        raise InvalidInputError("Go on with a conversation by: quoth chat --continue [ID], without --no-save.")
+    run(lambda settings: _chat(settings, store, conversation, go_on=go_on, save=save), data)
 
 
 async def _ask(settings: Settings, question: str, store: str | None, *, as_json: bool) -> None:
@@ -44,18 +58,64 @@ async def _ask(settings: Settings, question: str, store: str | None, *, as_json:
         print_json({"question": question, "answer": done.text, "citations": citations})
 
 
-async def _chat(settings: Settings, store: str | None) -> None:
+async def _chat(settings: Settings, store: str | None, conversation: str | None, *, go_on: bool, save: bool) -> None:
     from rag.assembly import open_answerer, open_engine
     from rag.conversation import Message
+    from rag.recording import begin_recording
 
-    name = store or settings.store
     async with open_engine(settings) as engine, open_answerer(engine) as answerer:
+        name, known = _chosen(engine, store or settings.store, conversation, go_on=go_on, is_named=store is not None)
         engine.stores.get(name)
         typer.echo(f"Chatting with the store {name!r}; an empty line ends it.")
+        if go_on and known:
+            typer.echo(f"Going on with {known[:8]}.")
         history: list[Message] = []
+        answer_id = ""
         while question := _read_line():
-            done = await _answer(answerer, name, question, history, shown=True)
-            history += [Message("user", question), Message("assistant", done.text)]
+            if question.startswith(("/up", "/down")):
+                _rate(engine, answer_id, question)
+            elif save:
+                recorder = await begin_recording(engine, name, known, question, take_over=True)
+                known, answer_id = recorder.conversation_id, recorder.answer_id
+                await _answer(answerer, name, question, recorder.history, shown=True, recorder=recorder)
+            else:
+                done = await _answer(answerer, name, question, history, shown=True)
+                history += [Message("user", question), Message("assistant", done.text)]
+        if known:
+            typer.echo(f"Kept as {known[:8]}; quoth chat --continue goes on with it.")
+
+
+def _chosen(
+    engine: Engine, name: str, conversation: str | None, *, go_on: bool, is_named: bool
+) -> tuple[str, str | None]:
+    """The store, and the conversation to go on with; an id alone tells the store, too."""
+    from rag.errors import InvalidInputError, NotFoundError
+
+    if conversation:
+        found = engine.conversations.find(conversation)
+        if is_named and found.store != name:
+            raise InvalidInputError(
+                f"The conversation {conversation} is about the store {found.store!r}, not {name!r}."
+            )
+        return found.store, found.id
+    if not go_on:
+        return name, None
+    latest = engine.conversations.latest(engine.stores.identity(name))
+    if latest is None:
+        raise NotFoundError(f"There is no conversation about the store {name!r} yet: quoth chat begins one.")
+    return name, latest.id
+
+
+def _rate(engine: Engine, answer_id: str, line: str) -> None:
+    """`/up` or `/down`, and a comment."""
+    word, _, comment = line.partition(" ")
+    if word not in ("/up", "/down"):
+        typer.echo("Rate the last answer with /up or /down, and a comment behind it if you like.")
+    elif not answer_id:
+        typer.echo("There is no kept answer to rate yet.")
+    else:
+        engine.feedback.give(answer_id, "up" if word == "/up" else "down", comment.strip())
+        typer.echo("Thank you; quoth feedback export makes a test case of it.")
 
 
 def _read_line() -> str:
@@ -66,14 +126,24 @@ def _read_line() -> str:
 
 
 async def _answer(
-    answerer: Answerer, store: str, question: str, history: Sequence[Message], *, shown: bool
+    answerer: Answerer,
+    store: str,
+    question: str,
+    history: Sequence[Message],
+    *,
+    shown: bool,
+    recorder: Recorder | None = None,
 ) -> AnswerCompleted:
     """Answer, printing as it comes when `shown`; raises the error of an answer that broke off."""
     from rag.events import AnswerCompleted, AnswerFailed, CitationAdded, TextDelta
 
-    prepared = await answerer.prepare(store, question, history)
+    preparing = answerer.prepare(store, question, history)
+    prepared = await (recorder.prepared(preparing) if recorder else preparing)
+    if shown:
+        _tell_left_out(prepared, len(history), recorder)
+    events = answerer.stream(prepared)
     numbers: dict[str, int] = {}
-    async for event in answerer.stream(prepared):
+    async for event in recorder.keep(events) if recorder else events:
         if isinstance(event, AnswerFailed):
             raise event.error
         if isinstance(event, AnswerCompleted):
@@ -85,6 +155,15 @@ async def _answer(
         elif shown and isinstance(event, CitationAdded):
             _write(f" [{numbers.setdefault(_source(event.citation), len(numbers) + 1)}]")
     raise AssertionError("an answer ended without a terminal event")
+
+
+def _tell_left_out(prepared: PreparedAnswer, earlier: int, recorder: Recorder | None) -> None:
+    from rag.conversation import HistoryShare
+
+    messages = prepared.prompt.messages
+    share = recorder.share(messages) if recorder else HistoryShare.of(earlier, messages)
+    if share.left_out:
+        typer.secho(f"(the {share.left_out} earliest messages are too long ago for this answer)", dim=True)
 
 
 def _write(text: str) -> None:
