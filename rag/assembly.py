@@ -124,8 +124,9 @@ async def open_answerer(engine: Engine) -> AsyncIterator[Answerer]:
     """
     model = await open_chat_model(engine)
     try:
-        rewriter = None if engine.settings.chat.model == "extractive" else model
-        yield Answerer(engine.retriever, model, engine.settings.chat, Condenser(rewriter))
+        # Local models are small and slow: rewriting a question would cost seconds and rarely work out.
+        is_hosted = ":" in engine.settings.chat.model and not engine.settings.chat.model.startswith("local:")
+        yield Answerer(engine.retriever, model, engine.settings.chat, Condenser(model if is_hosted else None))
     finally:
         await model.close()
 

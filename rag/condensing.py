@@ -1,6 +1,6 @@
 """A follow-up question and its history become a question that can be searched for alone.
 
-By a language model where one is configured; otherwise, and whenever that does not work out, by the words of the
+By a hosted language model where one is configured; otherwise, and whenever that does not work out, by the words of the
 history that a question in English leans on: a question that opens a new subject stays as it is.
 """
 
@@ -74,6 +74,7 @@ _COMMON: Final = frozenset(
     "what when where whether which while who whom whose why will with within without work works would yes yet you "
     "your".split()
 )
+_MARKS: Final = ("?", "？", "؟")
 _stemmer = Stemmer("english")
 _encoder = BM25Encoder()
 
@@ -200,6 +201,8 @@ def _accepted(written: str, question: str, history: Sequence[Message]) -> str | 
     if len(lines) != 1:
         return None
     found = lines[0].strip("\"'“”`* ")
+    if question.rstrip().endswith(_MARKS) and not found.endswith(_MARKS):
+        return None
     made, own = _telling(found), _telling(question)
     said = own.union(*(_telling(message.content) for message in history))
     if not made or len(found) > LONGEST_CONDENSED or len(made & said) < FROM_CONVERSATION * len(made):

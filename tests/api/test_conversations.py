@@ -223,4 +223,4 @@ def test_pages_and_deletion(serve: Serve, tmp_path: Path) -> None:
             gone = httpx.delete(f"{url}/v1/conversations/{name}").json()
             assert gone == {"id": name, "object": "conversation.deleted", "deleted": True}
         assert httpx.get(f"{url}/v1/conversations/{names[0]}").status_code == 404
-    assert all(b"xylophone" not in path.read_bytes() for path in (tmp_path / "data").glob("ledger*"))
+        assert all(b"xylophone" not in path.read_bytes() for path in (tmp_path / "data").glob("ledger*"))

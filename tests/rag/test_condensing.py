@@ -112,11 +112,12 @@ def test_without_history_the_model_is_not_asked() -> None:
     [
         "",
         "You test it with the TestClient.\nIt sends requests.",
+        "You test CORS.",
         "What does the attacker want to know about passwords?",
         "CORS " * 200,
         "How do I enable CORS?",
     ],
-    ids=["nothing", "an answer", "invented words", "too long", "the old question"],
+    ids=["nothing", "lines", "an answer", "invented words", "too long", "the old question"],
 )
 def test_what_is_no_stand_alone_question_is_not_taken(said: str) -> None:
     question = "and how do I test it?"
