@@ -7,8 +7,10 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
+from rag.bare_urls import standing_in
 from rag.citations import Citation
 from rag.condensing import Condenser
+from rag.containment import Containment
 from rag.conversation import Message
 from rag.errors import QuothError, UpstreamUnavailableError
 from rag.events import (
@@ -113,7 +115,8 @@ class Answerer:
 
         Closing the iterator stops the model.
         """
-        draft = _Draft(Grounder(prepared.prompt.hits))
+        passages = [hit.chunk.text for hit in prepared.prompt.hits]
+        draft = _Draft(Grounder(prepared.prompt.hits), Containment(standing_in(passages)))
         try:
             yield SourcesFound(question=prepared.found.question, hits=prepared.found.hits)
             delta: ModelDelta | None = prepared.first
@@ -154,26 +157,30 @@ class Answerer:
 class _Draft:
     """The answer so far: passes text on, and cites each sentence when its end is seen."""
 
-    def __init__(self, grounder: Grounder) -> None:
+    def __init__(self, grounder: Grounder, containment: Containment) -> None:
         self.text = ""
         self.citations: list[Citation] = []
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
+        self._containment = containment
         self._grounder = grounder
         self._splitter = SentenceSplitter()
         self._said = 0
 
     def write(self, delta: ModelDelta) -> list[Event]:
-        self.text += delta.text
         self.finish_reason = delta.finish_reason or self.finish_reason
         self.usage = delta.usage or self.usage
+        return self._add(self._containment.feed(delta.text))
+
+    def _add(self, contained: str) -> list[Event]:
+        self.text += contained
         events: list[Event] = []
-        for span in self._splitter.feed(delta.text):
+        for span in self._splitter.feed(contained):
             events += self._cite(span)
         return events + self._say(self._settled())
 
     def finish(self) -> list[Event]:
-        events: list[Event] = []
+        events = self._add(self._containment.finish())
         for span in self._splitter.finish():
             events += self._cite(span)
         return events + self._say(len(self.text))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 
 from rag.conversation import Message, recent
 from rag.documents import SearchHit
 from rag.errors import InvalidInputError
+from rag.fencing import draw_mark, fenced, plain_words
 from rag.protocols import Prompt
 
 HISTORY_SHARE = 0.25
@@ -34,21 +34,22 @@ def build_prompt(
         InvalidInputError: the question alone does not fit.
     """
     instructions = files("rag").joinpath("prompts/answer.md").read_text(encoding="utf-8")
-    left = budget_tokens - count(instructions) - count(question) - MARGIN_TOKENS
+    asked = plain_words(question)
+    left = budget_tokens - count(instructions) - count(asked) - MARGIN_TOKENS
     if left < 0:
         raise InvalidInputError(
             f"The question does not fit: the model takes {budget_tokens} tokens. Shorten it, or raise "
             "QUOTH_CHAT__CONTEXT_TOKENS if the model allows it."
         )
-    kept_history = recent(history, int(left * HISTORY_SHARE), count)
+    said = [Message(message.role, plain_words(message.content)) for message in history]
+    kept_history = recent(said, int(left * HISTORY_SHARE), count)
     left -= sum(count(message.content) for message in kept_history)
 
-    # Drawn anew for each request, so that no document can hold the mark that closes the fence.
-    mark = secrets.token_hex(8)
+    mark = draw_mark(text for hit in hits for text in (hit.chunk.text, hit.title, *hit.chunk.headings))
     passages: list[str] = []
     kept: list[SearchHit] = []
     for hit in hits:
-        passage = _fenced(len(kept) + 1, hit, mark)
+        passage = fenced(len(kept) + 1, hit, mark)
         cost = count(passage)
         if cost <= left:
             passages.append(passage)
@@ -56,10 +57,5 @@ def build_prompt(
             left -= cost
     evidence = "\n".join(passages) or "(no passage was found)"
     system = f"{instructions}\nPassages, each between lines that hold {mark}:\n\n{evidence}"
-    messages = (Message("system", system), *kept_history, Message("user", question))
+    messages = (Message("system", system), *kept_history, Message("user", asked))
     return Prompt(messages=messages, question=question, hits=tuple(kept))
-
-
-def _fenced(number: int, hit: SearchHit, mark: str) -> str:
-    source = " > ".join(dict.fromkeys((hit.title, *hit.chunk.headings)))
-    return f"<<< {mark} passage {number}, from: {source}\n{hit.chunk.text}\n>>> {mark}\n"
