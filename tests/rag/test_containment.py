@@ -73,6 +73,14 @@ def test_what_is_harmless_stays(text: str) -> None:
     assert contain(text, allowed) == text
 
 
+def test_the_same_rules_piece_by_piece_would_not_do() -> None:
+    cuts = [(text[:at], text[at:]) for text in PAYLOADS.values() if len(text) < 500 for at in range(1, len(text))]
+    whole = [alive(contain(a + b, lambda _: False)) for a, b in cuts]
+    apart = [alive(contain(a, lambda _: False) + contain(b, lambda _: False)) for a, b in cuts]
+    assert not any(whole)
+    assert sum(map(bool, apart)) > len(cuts) / 10
+
+
 @pytest.mark.parametrize(
     ("text", "contained"),
     [
