@@ -155,7 +155,11 @@ class Containment:
         line = FENCE_LINE.match(text, at, partial=True)
         if line is None:
             return at + 1, text[at]
-        return None if line.partial else (line.end(2), fence_without_renderer(line[1], line[2]))
+        if line.partial:
+            return None
+        if "`" in line[1] and "`" in line[2]:
+            return line.end(1), line[1]  # code within a line: what follows it is text like any other
+        return line.end(2), fence_without_renderer(line[1], line[2])
 
 
 def _begins_line(text: str, at: int) -> bool:

@@ -25,8 +25,8 @@ FENCE_LINE: Final = regex.compile(rf"(`{{3,}}+|~{{3,}}+)([^\n]{{0,{LONGEST_INFO}
 def fence_without_renderer(fence: str, info: str) -> str:
     """The line, without its end, when it names a language that is only coloured, and otherwise the bare fence."""
     words = info.split()
-    if not words or ("`" in fence and "`" in info):
-        return fence + info  # no fence opens here
+    if not words:
+        return fence + info
     name = words[0].lower()
     if name in COLOURED:
         return fence + (info if len(words) == 1 else words[0])

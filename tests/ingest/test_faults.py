@@ -218,8 +218,9 @@ def edge(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.slow
 def test_two_processes_ingest_one_folder_at_once(edge: Path, docs: Path) -> None:
     command = [sys.executable, "-m", "tests.ingest.crash_victim", str(edge), str(docs)]
-    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in both]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    both = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     vectors = EdgeChunkStore(edge, "fake", DIMENSION)
     with fake_engine(edge, vectors=vectors) as engine:
@@ -271,6 +272,9 @@ def test_a_store_is_deleted_during_its_ingest(edge: Path, docs: Path) -> None:
 def test_what_is_deleted_is_gone_from_every_file_within_a_minute(edge: Path, docs: Path) -> None:
     """Its text, and in the vector store, which has none, its id."""
     (docs / "secret.md").write_text("# Zanzibarcanary\n\nThe wordxylophonecanary is what nobody may read any more.")
+
+    for number in range(40):
+        (docs / f"more {number}.md").write_text(f"# More {number}\n\n" + f"Number {number} is not secret. " * 400)
 
     def files_with(what: bytes) -> list[str]:
         found = []

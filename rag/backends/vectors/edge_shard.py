@@ -17,7 +17,7 @@ from rag.backends.vectors.ranking import cut, first_ask, next_ask
 # exact.
 NO_INDEX = 1_000_000_000
 
-# A log file of the engine is dropped once a flush finds it full and applied; this much pushes out what was before it.
+# A log file of the engine is dropped once a later one is full and applied, so two files' worth pushes out what was.
 LOG_FILE_BYTES = 32 << 20
 FILLER_BYTES = 4 << 20
 DELETED = "deleted-points"  # a file beside the shard's own, while what was deleted may still be read from its files
@@ -166,10 +166,12 @@ class Shard:
             return
         self.flush()
         self._shard.optimize()
-        for number in range(LOG_FILE_BYTES // FILLER_BYTES + 1):
+        for number in range(2 * LOG_FILE_BYTES // FILLER_BYTES + 2):
             nobody = edge.MatchValue(str(number).ljust(FILLER_BYTES, "."))
             nothing = edge.Filter(must=[edge.FieldCondition("store", match=nobody)])
             self._shard.update(edge.UpdateOperation.delete_points_by_filter(nothing))
+            if number % 4 == 3:
+                self.flush()
         self.flush()
         self._deleted.unlink(missing_ok=True)
         self.deleted_since = None
