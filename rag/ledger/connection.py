@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError as SqliteError
 from typing import Any
 
 from sqlalchemy import Engine, ExceptionContext, create_engine, event
@@ -56,11 +58,25 @@ def purge(engine: Engine) -> None:
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
     assert isinstance(connection, SqliteConnection)  # noqa: S101
-    connection.execute("PRAGMA journal_mode = WAL")
+    _keep_a_log(connection)
     # FULL: points are deleted on the word of a committed switch, so that commit must outlive a power cut.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")
+
+
+def _keep_a_log(connection: SqliteConnection) -> None:
+    """Switch to write-ahead logging. SQLite does not wait for others who do so to a new file at the same moment."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except SqliteError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _translate(context: ExceptionContext) -> BaseException | None:
