@@ -17,7 +17,8 @@ from pathlib import Path
 from evals.json_lines import Line, Row, Seen, read_rows
 from evals.records import Case, CorpusDocument, Dataset, Span
 from ingest.sandbox import ParserPool
-from ingest.sources import Refused, SourceFile, walk
+from ingest.source_files import Refused, SourceFile
+from ingest.sources import walk
 from rag.errors import InvalidInputError, ParseError
 from rag.settings import IngestSettings
 

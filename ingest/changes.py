@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from ingest.sources import SourceFile
+from ingest.source_files import SourceFile
 from rag.ledger.documents import DocumentRecord
 
 Change = Literal["new", "changed", "unchanged", "unknown"]

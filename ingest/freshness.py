@@ -14,7 +14,8 @@ from ingest.changes import compare_hash, compare_stat
 from ingest.ignoring import LeftOut
 from ingest.outcomes import BLAMELESS
 from ingest.planning import SCAN_FILES, Recipes
-from ingest.sources import Refused, path_of, source_at, walk
+from ingest.source_files import Refused
+from ingest.sources import path_of, source_at, walk
 from rag.assembly import Engine
 from rag.errors import InvalidInputError, ParseError
 from rag.ledger.documents import DocumentRecord

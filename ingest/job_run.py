@@ -14,7 +14,8 @@ from ingest.parsers.registry import is_picture
 from ingest.planning import Planner, Recipes, refusal_of
 from ingest.reading import Reader
 from ingest.sandbox import ParserPool
-from ingest.sources import Refused, SourceFile, path_of, source_at, walk
+from ingest.source_files import Refused, SourceFile
+from ingest.sources import path_of, source_at, walk
 from ingest.waiting import Waiting
 from ingest.writing import Checkpoint, Writer
 from rag.assembly import Engine

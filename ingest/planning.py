@@ -12,7 +12,7 @@ from ingest.chunking import RECIPE as CHUNKING_RECIPE
 from ingest.outcomes import PASSING, UNCERTAIN, FileOutcome
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.registry import recipe_of
-from ingest.sources import Refused, SourceFile
+from ingest.source_files import Refused, SourceFile
 from rag.assembly import Engine
 from rag.ledger.documents import DocumentRecord
 from rag.ledger.jobs import JobFile

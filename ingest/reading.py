@@ -11,7 +11,7 @@ from ingest.duplicates import sketch_of
 from ingest.parsers.registry import readable_name, readable_stem
 from ingest.planning import Recipes
 from ingest.sandbox import ParserPool
-from ingest.sources import SourceFile
+from ingest.source_files import SourceFile
 from rag.assembly import Engine
 from rag.concurrency import in_thread
 from rag.documents import document_id, generation_of

@@ -1,4 +1,4 @@
-"""Walk files and folders, say of everything found whether it is read or why not, and read it without being tricked.
+"""Walk files and folders, and say of everything found whether it is read or why not.
 
 What counts as found: every regular file, symbolic link, special file and unreadable folder below a given path, except
 
@@ -18,130 +18,22 @@ what a link leads to.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ingest.ignored import is_ignored
 from ingest.ignoring import IGNORE_FILE, Rules, joined, rules_above, rules_in, shown
 from ingest.parsers.registry import ARCHIVE_SUFFIXES, format_of, supported_suffixes
-from rag.errors import InvalidInputError, ParseError
+from ingest.source_files import Reason, Refused, SourceFile, too_large
+from rag.errors import InvalidInputError
 from rag.settings import IngestSettings
 
-Reason = Literal["outside_root", "duplicate", "not_regular", "unreadable", "too_large", "empty", "unsupported"]
-
-_READ_ATTEMPTS = 3
 _LEADS_OUT = "The link leads out of the folder. Give its target as a path itself."
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file to be read.
-
-    Attributes:
-        found_at: its path as it was found, absolute.
-        real: the same without symbolic links; what is opened.
-        uri: `file://` and the path, percent-encoded byte for byte, so that any name survives.
-        root_uri: of the given path that it was found below; its own for a file that was given itself.
-        size_bytes: when it was found.
-        mtime_ns: likewise.
-        suffix: in lower case, with its dot; empty where there is none.
-    """
-
-    found_at: str
-    real: str
-    uri: str
-    root_uri: str
-    size_bytes: int
-    mtime_ns: int
-    suffix: str
-
-    @property
-    def path(self) -> Path:
-        """As it was found, absolute."""
-        return Path(self.found_at)
-
-    @property
-    def target(self) -> Path:
-        """The same without symbolic links; what is opened."""
-        return Path(self.real)
-
-    def read(self, max_bytes: int) -> SourceBytes:
-        """Read the whole file, which may have `max_bytes`; again, a few times, when it changes meanwhile.
-
-        Raises:
-            ParseError: `unreadable`, `not_regular`, `outside_root` (it became a link), `too_large`, `empty`, or
-                `changing` (it never held still).
-        """
-        for _ in range(_READ_ATTEMPTS):
-            content = self._read_once(max_bytes)
-            if content is not None:
-                return content
-        raise ParseError("changing", f"{shown(self.found_at)} is being written to. It is read by the next run.")
-
-    def _read_once(self, max_bytes: int) -> SourceBytes | None:
-        # No link at the end, since it was resolved before; and a FIFO put in its place must not make us wait.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        name = shown(self.found_at)
-        try:
-            descriptor = os.open(self.real, flags)
-        except OSError as error:
-            raise ParseError("unreadable", f"{name} cannot be opened: {error.strerror}.") from error
-        with os.fdopen(descriptor, "rb") as file:
-            before = os.fstat(file.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                raise ParseError("not_regular", f"{name} is no longer a file.")
-            if os.path.realpath(self.real) != self.real:
-                raise ParseError("outside_root", f"A folder above {name} has become a link.")
-            try:
-                data = file.read(max_bytes + 1)
-            except OSError as error:
-                raise ParseError("unreadable", f"{name} cannot be read: {error.strerror}.") from error
-            after = os.fstat(file.fileno())
-        if len(data) > max_bytes:
-            raise ParseError("too_large", _too_large(self.found_at, max(after.st_size, len(data)), max_bytes))
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
-            return None
-        if not data:
-            raise ParseError("empty", f"{name} is empty.")
-        as_read = replace(self, size_bytes=len(data), mtime_ns=after.st_mtime_ns)
-        return SourceBytes(as_read, data, hashlib.sha256(data).hexdigest())
-
-
-@dataclass(frozen=True, slots=True)
-class SourceBytes:
-    """A file's content at one moment; `file` is as it was then, which may be later than it was found."""
-
-    file: SourceFile
-    data: bytes
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Something found that is not read, and why. `reason` is a stable word; `message` is for people."""
-
-    found_at: str
-    uri: str
-    root_uri: str
-    reason: Reason
-    message: str
-
-    @property
-    def path(self) -> Path:
-        """As it was found, absolute."""
-        return Path(self.found_at)
-
-    @property
-    def outcome(self) -> Literal["skipped", "failed"]:
-        """Failed is what its owner would want read; all else is a choice."""
-        return "failed" if self.reason == "unreadable" else "skipped"
 
 
 def walk(paths: Sequence[Path], limits: IngestSettings) -> Iterator[SourceFile | Refused]:
@@ -263,7 +155,7 @@ class _Judge:
         if status.st_size == 0:
             return self.refuse(path, uri, "empty", "The file is empty.")
         if status.st_size > self._max_bytes:
-            return self.refuse(path, uri, "too_large", _too_large(path, status.st_size, self._max_bytes))
+            return self.refuse(path, uri, "too_large", too_large(path, status.st_size, self._max_bytes))
         if not os.access(target, os.R_OK):
             return self.refuse(path, uri, "unreadable", "The file may not be read. Check its permissions.")
         return SourceFile(path, target, uri, self._root_uri, status.st_size, status.st_mtime_ns, suffix)
@@ -408,7 +300,3 @@ def _unsupported() -> str:
 
 def _no_look(error: OSError) -> str:
     return f"The file cannot be looked at: {error.strerror}."
-
-
-def _too_large(path: str, size: int, most: int) -> str:
-    return f"{shown(path)} has {size:,} bytes, more than {most:,}. Split it, or raise QUOTH_INGEST__MAX_FILE_BYTES."

@@ -12,7 +12,8 @@ from ingest.findings import printable
 from ingest.freshness import Disk, file_path, roots_of
 from ingest.ignoring import why_ignored
 from ingest.outcomes import BLAMELESS, PASSING, UNCERTAIN
-from ingest.sources import Refused, path_of, source_at
+from ingest.source_files import Refused
+from ingest.sources import path_of, source_at
 from rag.assembly import Engine
 from rag.errors import InvalidInputError
 from rag.ledger.documents import DocumentRecord

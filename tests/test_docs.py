@@ -10,7 +10,7 @@ import typer.main
 
 from api import errors
 from cli.main import app
-from ingest import sources
+from ingest import source_files
 from ingest.parsers.registry import supported_suffixes
 from rag.settings import environment_names
 
@@ -66,7 +66,7 @@ def test_every_suffix_that_is_read_is_described_and_no_other() -> None:
 
 def test_every_reason_to_leave_a_file_out_is_described() -> None:
     described = (ROOT / "docs" / "cli.md").read_text()
-    raised = set(get_args(sources.Reason))
+    raised = set(get_args(source_files.Reason))
     for path in (ROOT / "ingest").rglob("*.py"):
         raised |= set(re.findall(r"ParseError\(\s*\"(\w+)\"", path.read_text()))
     assert raised

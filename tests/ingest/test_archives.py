@@ -14,7 +14,8 @@ import pytest
 from ingest.parsers.archives import label_of
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.registry import parse, recipe_of
-from ingest.sources import Refused, SourceFile, walk
+from ingest.source_files import Refused, SourceFile
+from ingest.sources import walk
 from rag.documents import Document, Locator
 from rag.errors import ParseError
 from rag.settings import IngestSettings

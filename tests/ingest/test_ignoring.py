@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ingest.ignoring import MAX_IGNORE_BYTES, why_ignored
-from ingest.sources import Refused, SourceFile, root_uri, source_at, walk
+from ingest.source_files import Refused, SourceFile
+from ingest.sources import root_uri, source_at, walk
 from rag.errors import InvalidInputError
 from rag.settings import IngestSettings
 

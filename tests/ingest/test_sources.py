@@ -8,7 +8,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 
-from ingest.sources import Refused, SourceFile, root_uri, walk
+from ingest.source_files import Refused, SourceFile
+from ingest.sources import root_uri, walk
 from rag.errors import InvalidInputError, ParseError
 from rag.settings import IngestSettings
 
