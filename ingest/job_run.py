@@ -240,10 +240,10 @@ class JobRun:
         self._checkpoint("finished")
 
     async def fail(self, error: Exception) -> None:
-        """Note why the job could not go on, unless the ledger is what failed."""
+        """Note why the job could not go on, unless the ledger is what failed, or another process has the job now."""
         try:
             await in_thread(self._jobs.fail, self._job.id, f"{error}")
-        except StorageError as second:
+        except (StorageError, LeaseLostError) as second:
             logger.warning("the failed job could not be noted: %s", second)
 
     def _report(self, outcome: FileOutcome) -> None:

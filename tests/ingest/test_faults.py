@@ -26,8 +26,9 @@ from rag.backends.vectors.edge_worker import PURGE_SECONDS
 from rag.backends.vectors.memory import MemoryChunkStore
 from rag.backends.vectors.qdrant_edge import EdgeChunkStore
 from rag.documents import Point, SparseVector
-from rag.errors import LeaseLostError, StorageUnavailableError
+from rag.errors import LeaseLostError, StorageUnavailableError, UpstreamError
 from rag.filters import Filter
+from rag.leasing import store_lease
 from rag.ledger.connection import FILE_NAME
 from rag.protocols import CandidateLists
 from tests.fakes import DIMENSION, BagOfWordsEmbedder, fake_engine
@@ -266,6 +267,21 @@ def test_a_store_is_deleted_during_its_ingest(edge: Path, docs: Path) -> None:
         await vectors.close()
 
     asyncio.run(use())
+
+
+def test_an_error_is_told_though_the_job_was_taken_over(tmp_path: Path, docs: Path) -> None:
+    """Noting the failure fails too by then; what went wrong first is what people must hear."""
+
+    class Overtaken(BagOfWordsEmbedder):
+        async def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            name = store_lease(engine.stores.get("default").id)
+            engine.leases.acquire(name, "another", "elsewhere", take_over=True)
+            raise UpstreamError("The embedder is broken.")
+
+    with fake_engine(tmp_path / "data", Overtaken()) as engine:
+        with pytest.raises(UpstreamError, match="embedder is broken"):
+            asyncio.run(Ingestor(engine).run([docs], "default"))
+        assert engine.jobs.all()[0].state == "stopped"
 
 
 @pytest.mark.slow
