@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from rag.access import Caller
 from rag.answering import Answerer
 from rag.assembly import Engine
 
@@ -29,6 +30,12 @@ def _live(request: Request) -> Live:
     return live
 
 
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
 LiveDep = Annotated[Live, Depends(_live)]
 
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_body
+from rag.access import Caller
 from rag.settings import ServerSettings
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
@@ -34,7 +35,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request_id = f"req_{secrets.token_hex(12)}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, caller=Caller())
 
         async def tagged(message: Message) -> None:
             if message["type"] == "http.response.start":

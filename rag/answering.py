@@ -71,27 +71,30 @@ class Answerer:
 
     async def prepare(
         self,
-        store: str,
+        store: str | Sequence[str],
         question: str,
         history: Sequence[Message] = (),
         *,
         k: int | None = None,
         where: Filter | None = None,
+        groups: frozenset[str] | None = None,
         sampling: Sampling | None = None,
     ) -> PreparedAnswer:
         """Retrieve, and wait for the model's first characters.
 
         Args:
-            store: the store's name.
+            store: the store's name, or the names of several.
             history: earlier messages, oldest first.
             k: passages that the answer may quote; None takes the configured number.
+            where: what a passage must satisfy besides.
+            groups: of the caller, see `ChunkStore.search`.
 
         Raises:
             QuothError: anything that fails before the answer begins, as `Retriever.search`, `build_prompt` and
                 `ChatModel.stream` raise it.
         """
         wanted_question = await self._condenser.stand_alone(question, history)
-        found = await self._retriever.search(store, wanted_question, k=k, where=where)
+        found = await self._retriever.search(store, wanted_question, k=k, where=where, groups=groups)
         wanted = self._complete(sampling or Sampling())
         prompt = build_prompt(
             question,

@@ -183,7 +183,10 @@ class SparseVector:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What the vector store keeps of one chunk: ids, vectors and what filters may ask. No text."""
+    """What the vector store keeps of one chunk: ids, vectors and what filters may ask. No text.
+
+    `groups` are those that may read the document; without any, everyone who may read the store.
+    """
 
     chunk_id: str
     document_id: str
@@ -191,6 +194,7 @@ class Point:
     dense: NDArray[np.float32]
     sparse: SparseVector
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

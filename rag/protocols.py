@@ -131,8 +131,14 @@ class ChunkStore(Protocol):
         sparse: SparseVector | None,
         limit: int,
         where: Filter | None = None,
+        groups: frozenset[str] | None = None,
     ) -> CandidateLists:
-        """The `limit` nearest points by each vector that is given, in one round trip."""
+        """The `limit` nearest points by each vector that is given, in one round trip.
+
+        Args:
+            groups: of the caller: points that name groups are found when one of these is among them. None is for
+                whoever may read everything.
+        """
         ...
 
     async def count(self, store_id: str, where: Filter | None = None) -> int:

@@ -53,35 +53,46 @@ class Retriever:
         self._reranker = reranker
 
     async def search(
-        self, store: str, question: str, *, k: int | None = None, where: Filter | None = None
+        self,
+        store: str | Sequence[str],
+        question: str,
+        *,
+        k: int | None = None,
+        where: Filter | None = None,
+        groups: frozenset[str] | None = None,
     ) -> SearchResult:
-        """Find the `k` passages of a store that answer a question best.
+        """Find the `k` passages of a store, or of several together, that answer a question best.
 
         Args:
-            store: the store's name.
+            store: the store's name, or the names of at least one.
             k: None takes the configured number.
             where: what a passage must satisfy besides.
+            groups: of the caller, see `ChunkStore.search`.
 
         Raises:
-            InvalidInputError: the question is empty or too long, or `k` is below 1.
+            InvalidInputError: the question is empty or too long, `k` is below 1, or no store is named.
             StoreNotFoundError: there is no such store.
             FingerprintMismatchError: the store was embedded by another embedder.
             StorageError, UpstreamError: a part of the engine failed.
         """
         wanted = self._settings.k if k is None else k
         _check(question, wanted)
-        found = await self._open(store)
+        found = [await self._open(name) for name in _names(store)]
         timer = StageTimer()
         with timer.stage("embed"):
             dense = None if self._settings.fusion == "sparse" else await self._embedder.embed_query(question)
         with timer.stage("vectors"):
             limit = max(self._settings.candidates, wanted)
             words = None if self._settings.fusion == "dense" else self._sparse.encode_query(question)
-            lists = await self._vectors.search(found.id, dense, words, limit, where)
+            lists = _together(
+                [await self._vectors.search(each.id, dense, words, limit, where, groups) for each in found], limit
+            )
         with timer.stage("fuse"):
             fused = fuse(lists, self._settings)
         with timer.stage("join"):
-            hits = await in_thread(self._join, found.id, fused, max(wanted, RERANKED) if self._reranker else wanted)
+            hits = await in_thread(
+                self._join, [each.id for each in found], fused, max(wanted, RERANKED) if self._reranker else wanted
+            )
         if self._reranker and (self._settings.rerank == "on" or is_close(hits, wanted)):
             with timer.stage("rerank"):
                 hits = await self._rerank(self._reranker, question, hits)
@@ -92,13 +103,13 @@ class Retriever:
         judged = await reranker.score(question, passages, self._settings.rerank_budget_ms)
         return rerank(hits, judged, self._settings.rerank_weight)
 
-    def _join(self, store_id: str, fused: Sequence[Candidate], wanted: int) -> list[SearchHit]:
+    def _join(self, store_ids: Sequence[str], fused: Sequence[Candidate], wanted: int) -> list[SearchHit]:
         """The first `wanted` candidates that are visible: one of a generation that is being replaced drops out."""
         hits: list[SearchHit] = []
         start = 0
         while len(hits) < wanted and start < len(fused):
             end = start + wanted - len(hits)
-            hits += self._documents.join(store_id, fused[start:end])
+            hits += self._documents.join(store_ids, fused[start:end])
             start = end
         return hits
 
@@ -120,6 +131,22 @@ def fuse(lists: CandidateLists, settings: RetrievalSettings) -> list[Candidate]:
         case "sparse":
             return normalised_sum((), lists.sparse, 0)
     return normalised_sum(lists.dense, lists.sparse, settings.dense_weight)
+
+
+def _names(store: str | Sequence[str]) -> list[str]:
+    names = [store] if isinstance(store, str) else list(dict.fromkeys(store))
+    if not names:
+        raise InvalidInputError("No store is named: name at least one to search in.")
+    return names
+
+
+def _together(found: Sequence[CandidateLists], limit: int) -> CandidateLists:
+    """The best of several stores; they share a collection, so that their scores compare."""
+    if len(found) == 1:
+        return found[0]
+    dense = sorted((c for lists in found for c in lists.dense), key=lambda c: (-(c.scores.dense or 0.0), c.chunk_id))
+    words = sorted((c for lists in found for c in lists.sparse), key=lambda c: (-(c.scores.sparse or 0.0), c.chunk_id))
+    return CandidateLists(tuple(dense[:limit]), tuple(words[:limit]))
 
 
 def _check(question: str, k: int) -> None:

@@ -35,6 +35,7 @@ class DocumentRecord:
         digest: SHA-256 over all of its rows that a citation depends on, set by `switch`; None if an older version of
             Quoth wrote them.
         sketch: of its words, for finding near duplicates.
+        groups: that may read it; empty where everyone may who may read the store.
     """
 
     id: str
@@ -51,6 +52,7 @@ class DocumentRecord:
     generation: str
     digest: str | None = None
     sketch: bytes | None = None
+    groups: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Documents:
             for start in range(0, len(uris), BATCH):
                 some = documents.c.uri.in_(uris[start : start + BATCH])
                 rows = connection.execute(select(documents).where(documents.c.store_id == store_id, some)).mappings()
-                found.update({row["uri"]: DocumentRecord(**row) for row in rows})
+                found.update({row["uri"]: _record(row) for row in rows})
         return found
 
     def all(self, store_id: str) -> Iterator[DocumentRecord]:
@@ -106,7 +108,7 @@ class Documents:
             query = select(documents).where(documents.c.store_id == store_id, documents.c.id > last)
             with self._engine.connect() as connection:
                 rows = connection.execute(query.order_by(documents.c.id).limit(BATCH)).mappings().all()
-            yield from (DocumentRecord(**row) for row in rows)
+            yield from (_record(row) for row in rows)
             if len(rows) < BATCH:
                 return
             last = rows[-1]["id"]
@@ -204,15 +206,15 @@ class Documents:
         with self._engine.connect() as connection:
             return int(connection.execute(select(func.count()).where(chunks.c.store_id == store_id)).scalar_one())
 
-    def join(self, store_id: str, candidates: Sequence[Candidate]) -> list[SearchHit]:
+    def join(self, store_ids: Sequence[str], candidates: Sequence[Candidate]) -> list[SearchHit]:
         """Complete candidates with text, title and URI; those of a generation that is not active are dropped."""
         with self._engine.connect() as connection:
-            rows = _visible(connection, store_id, [candidate.chunk_id for candidate in candidates])
+            rows = _visible(connection, store_ids, [candidate.chunk_id for candidate in candidates])
         hits = []
         for candidate in candidates:
             row = rows.get(candidate.chunk_id)
             if row is not None:
-                hits.append(_hit(store_id, row, candidate))
+                hits.append(_hit(row, candidate))
         return hits
 
     def dump(self, store_id: str) -> list[tuple[str, str, int, str, str]]:
@@ -225,6 +227,10 @@ class Documents:
         )
         with self._engine.connect() as connection:
             return [(row[0], row[1], row[2], row[3], row[4]) for row in connection.execute(query)]
+
+
+def _record(row: Mapping[Any, Any]) -> DocumentRecord:
+    return DocumentRecord(**{**row, "groups": tuple(row["groups"])})
 
 
 def _is(row: Mapping[str, str]) -> Any:
@@ -271,7 +277,9 @@ def digest_of(document: Mapping[str, Any], text: str, rows: Sequence[Mapping[str
 
 
 def _row(record: DocumentRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in DocumentRecord.__slots__} | {"attributes": dict(record.attributes)}
+    return {name: getattr(record, name) for name in DocumentRecord.__slots__} | {
+        "attributes": dict(record.attributes), "groups": list(record.groups)
+    }  # fmt: skip
 
 
 def _chunk_row(store_id: str, chunk: Chunk) -> dict[str, Any]:
@@ -295,13 +303,13 @@ def _chunks_of_active() -> Any:
     return chunks.join(documents, active).join(generations, text)
 
 
-def _visible(connection: Connection, store_id: str, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+def _visible(connection: Connection, store_ids: Sequence[str], ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for start in range(0, len(ids), BATCH):
         query = (
             select(chunks, documents.c.title, documents.c.uri, _slice())
             .select_from(_chunks_of_active())
-            .where(chunks.c.store_id == store_id, chunks.c.id.in_(ids[start : start + BATCH]))
+            .where(chunks.c.store_id.in_(store_ids), chunks.c.id.in_(ids[start : start + BATCH]))
         )
         found.update({row["id"]: dict(row) for row in connection.execute(query).mappings()})
     return found
@@ -311,7 +319,7 @@ def _block(start: int, end: int, kind: BlockKind, headings: list[str], locator: 
     return Block(start, end, kind, tuple(headings), Locator.from_dict(locator))
 
 
-def _hit(store_id: str, row: Mapping[str, Any], candidate: Candidate) -> SearchHit:
+def _hit(row: Mapping[str, Any], candidate: Candidate) -> SearchHit:
     chunk = Chunk(
         id=row["id"], document_id=row["document_id"], generation=row["generation"], ordinal=row["ordinal"],
         text=row["text"], char_start=row["char_start"], char_end=row["char_end"], prefix=row["prefix"],
@@ -321,5 +329,5 @@ def _hit(store_id: str, row: Mapping[str, Any], candidate: Candidate) -> SearchH
     scores = candidate.scores
     score = next(s for s in (scores.rerank, scores.fused, scores.dense, scores.sparse, 0.0) if s is not None)
     return SearchHit(
-        store_id=store_id, chunk=chunk, title=row["title"], uri=row["uri"], score=score, scores=replace(scores)
+        store_id=row["store_id"], chunk=chunk, title=row["title"], uri=row["uri"], score=score, scores=replace(scores)
     )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from rag.errors import ConfigurationError
 
-HEAD = "0003"
+HEAD = "0004"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

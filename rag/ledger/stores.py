@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from rag.access import DEFAULT_TENANT, Caller
 from rag.documents import store_id
 from rag.errors import FingerprintMismatchError, InvalidInputError, StoreNotFoundError
 from rag.ledger.tables import (
@@ -29,17 +33,35 @@ from rag.protocols import Fingerprint
 logger = logging.getLogger(__name__)
 
 MAX_NAME = 64
+PUBLIC_ID = re.compile(r"vs_[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A knowledge base."""
+    """A knowledge base.
+
+    Attributes:
+        name: unique in a ledger; that of a store made over HTTP is its id there.
+        title: what a store made over HTTP is called; stores of one tenant may share it.
+        labels: OpenAI's `metadata`.
+        expires_days: after its last use, `active_at`; None for never.
+    """
 
     id: str
     name: str
     collection: str
     fingerprint: Fingerprint
     created_at: float
+    tenant: str = DEFAULT_TENANT
+    title: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    expires_days: int | None = None
+    active_at: float = 0.0
+
+    @property
+    def public_id(self) -> str:
+        """As the API names it: `vs_` and 32 hexadecimal digits."""
+        return self.name if PUBLIC_ID.fullmatch(self.name) else f"vs_{self.id.replace('-', '')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +102,30 @@ class Stores:
         if found is None:
             raise StoreNotFoundError(name, self.names())
         return found
+
+    def visible(self, caller: Caller) -> list[Store]:
+        """The stores that are there for a caller, by name."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(stores).order_by(stores.c.name)).mappings().all()
+        return [_store(row) for row in rows if caller.sees_store(row["id"], row["tenant"])]
+
+    def resolve(self, wanted: str, caller: Caller) -> Store:
+        """The store that a caller means: by its name, its public id, or its title where only one has it.
+
+        Raises:
+            StoreNotFoundError: there is none, or none for this caller; the two look alike.
+            InvalidInputError: several have the title.
+        """
+        seen = self.visible(caller)
+        for store in seen:
+            if wanted in (store.name, store.public_id):
+                return store
+        titled = [store for store in seen if store.title == wanted]
+        if len(titled) > 1:
+            raise InvalidInputError(f"{len(titled)} stores are called {wanted!r}: name one by its id, vs_...")
+        if not titled:
+            raise StoreNotFoundError(wanted, [store.name for store in seen])
+        return titled[0]
 
     def get_or_create(self, name: str, collection: str, fingerprint: Fingerprint) -> Store:
         """The store of this name, made for this embedder if there is none.
@@ -145,7 +191,11 @@ def require_fingerprint(store: Store, configured: Fingerprint) -> None:
 
 def _find(connection: Connection, name: str) -> Store | None:
     row = connection.execute(select(stores).where(stores.c.name == name)).mappings().one_or_none()
-    return Store(**{**row, "fingerprint": Fingerprint(**row["fingerprint"])}) if row else None
+    return _store(row) if row else None
+
+
+def _store(row: Mapping[Any, Any]) -> Store:
+    return Store(**{**row, "fingerprint": Fingerprint(**row["fingerprint"])})
 
 
 def _refused(store: Store, outcome: str) -> Select[int]:

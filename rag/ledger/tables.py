@@ -35,6 +35,13 @@ stores = Table(
     Column("collection", String(64), nullable=False),
     Column("fingerprint", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
+    # What the API shows of it: whose it is, what it is called, and how long after its last use it goes.
+    Column("tenant", String(64), nullable=False, server_default="default"),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("labels", JSON, nullable=False, server_default="{}"),
+    Column("expires_days", Integer, nullable=True),
+    Column("active_at", Float, nullable=False, server_default="0"),
+    Index(None, "tenant"),
 )
 
 documents = Table(
@@ -54,6 +61,7 @@ documents = Table(
     Column("generation", String(32), nullable=False),
     Column("digest", String(64), nullable=True),
     Column("sketch", LargeBinary, nullable=True),
+    Column("groups", JSON, nullable=False, server_default="[]"),
     UniqueConstraint("store_id", "uri"),
 )
 
@@ -169,6 +177,8 @@ conversations = Table(
     Column("updated_at", Float, nullable=False),
     Column("answering", String(36), nullable=True),
     Column("answering_until", Float, nullable=False),
+    Column("tenant", String(64), nullable=False, server_default="default"),
+    Column("key_id", String(40), nullable=False, server_default=""),
     Index(None, "store_id", "updated_at"),
     Index(None, "updated_at"),
 )

@@ -18,6 +18,7 @@ from rag.errors import (
     StorageUnavailableError,
     StoreNotFoundError,
 )
+from rag.ledger import served_tables  # noqa: F401 (they join the metadata)
 from rag.ledger.connection import connect
 from rag.ledger.documents import DocumentRecord, Documents, Indexed
 from rag.ledger.jobs import JobFile, Jobs
@@ -68,10 +69,10 @@ def test_a_document_is_seen_only_after_the_switch(engine: Engine, store: Store) 
     documents = Documents(engine)
     item = indexed(store, "file:///a/ü.md", "🙂 hello", "g1")
     documents.begin(store.id, [(item.record.id, "g1")])
-    assert documents.join(store.id, candidates(item)) == []
+    assert documents.join([store.id], candidates(item)) == []
     assert documents.leftovers(store.id) == [(item.record.id, "g1")]
     documents.switch([item])
-    (hit,) = documents.join(store.id, candidates(item))
+    (hit,) = documents.join([store.id], candidates(item))
     assert hit.chunk == item.chunks[0]
     assert (hit.title, hit.uri, hit.score) == ("Title", "file:///a/ü.md", 0.5)
     assert documents.leftovers(store.id) == []
@@ -85,7 +86,7 @@ def test_a_new_generation_replaces_the_old_one_at_once(engine: Engine, store: St
     old, new = (indexed(store, "file:///a.md", f"{n} text", n) for n in ("g1", "g2"))
     assert write(documents, old) == []
     assert write(documents, new) == [(old.record.id, "g1")]
-    assert [hit.chunk.generation for hit in documents.join(store.id, candidates(old) + candidates(new))] == ["g2"]
+    assert [hit.chunk.generation for hit in documents.join([store.id], candidates(old) + candidates(new))] == ["g2"]
     assert documents.count_chunks(store.id) == 1
     assert documents.leftovers(store.id) == [(old.record.id, "g1")]
     documents.forget([(old.record.id, "g1")])
@@ -97,7 +98,7 @@ def test_forget_never_drops_what_queries_see(engine: Engine, store: Store) -> No
     item = indexed(store, "file:///a.md", "some text", "g1")
     write(documents, item)
     documents.forget([(item.record.id, "g1")])
-    assert len(documents.join(store.id, candidates(item))) == 1
+    assert len(documents.join([store.id], candidates(item))) == 1
 
 
 def test_writing_a_generation_again_changes_nothing(engine: Engine, store: Store) -> None:
@@ -115,7 +116,7 @@ def test_retiring_takes_text_and_chunks_away(engine: Engine, store: Store, tmp_p
     write(documents, item)
     keys = documents.retire(store.id, [item.record.id])
     assert keys == [(item.record.id, "g1")] == documents.leftovers(store.id)
-    assert documents.join(store.id, candidates(item)) == []
+    assert documents.join([store.id], candidates(item)) == []
     documents.forget(keys)
     with engine.connect() as connection:
         connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -157,7 +158,7 @@ def test_stores_do_not_see_each_other(engine: Engine, store: Store) -> None:
     documents, other = Documents(engine), Stores(engine).get_or_create("other", "collection", FINGERPRINT)
     item = indexed(store, "file:///a.md", "some text", "g1")
     write(documents, item)
-    assert documents.join(other.id, candidates(item)) == []
+    assert documents.join([other.id], candidates(item)) == []
     assert documents.retire(other.id, [item.record.id]) == []
     assert documents.at(other.id, ["file:///a.md"]) == {}
     assert documents.embedded_as(other.id, [text_key("me text")]) == {}

@@ -30,6 +30,7 @@ Condition = tuple[Any, ...]
 STORE = "store"
 DOCUMENT = "document"
 GENERATION = "generation"
+GROUPS = "groups"
 ATTRIBUTES = "attributes"
 
 MAX_DEPTH = 20  # gRPC refuses messages nested deeper than 100, and a level takes up to four
@@ -40,8 +41,11 @@ CHUNK = "chunk"  # not in any payload: a point's own id
 _RECORD_KEYS = {"document_id": DOCUMENT, "generation": GENERATION, "chunk_id": CHUNK}
 
 
-def scope(store_id: str, where: Filter | None) -> Condition | None:
-    """The condition of a query in one store: its wall, and inside it the caller's filter.
+def scope(store_id: str, where: Filter | None, groups: frozenset[str] | None = None) -> Condition | None:
+    """The condition of a query in one store: its wall, that of what the caller may read, and inside both its filter.
+
+    Args:
+        groups: of the caller; None where it may read everything.
 
     Returns:
         None when nothing can match, whatever is stored.
@@ -51,9 +55,17 @@ def scope(store_id: str, where: Filter | None) -> Condition | None:
     """
     wall = ("match", STORE, encode_text(store_id, "The store's id"))
     inner = True if where is None else _plain(where, MAX_DEPTH)
-    if inner is True:
-        return wall
-    return None if inner is False else ("all", (wall, inner))
+    if inner is False:
+        return None
+    parts = [wall, *([] if groups is None else [_readable_by(groups)]), *([] if inner is True else [inner])]
+    return wall if len(parts) == 1 else ("all", tuple(parts))
+
+
+def _readable_by(groups: frozenset[str]) -> Condition:
+    free = ("not", ("exists", GROUPS))
+    if not groups:
+        return free
+    return ("some", (free, ("any", GROUPS, tuple(sorted(encode_text(group, "A group") for group in groups)))))
 
 
 def path_of(key: str) -> str:
@@ -175,18 +187,19 @@ def _bound(key: str, bound: float | None) -> float | None:
     return min(max(float(bound), -limit), limit)
 
 
-def matches(condition: Condition, values: Callable[[str], str | int | float | None]) -> bool:  # noqa: PLR0911
+def matches(condition: Condition, values: Callable[[str], Any]) -> bool:  # noqa: PLR0911
     """Judge one point.
 
     Args:
         condition: in the plain form.
-        values: what the point holds at a path; None where it holds nothing.
+        values: what the point holds at a path: a string, a number, or a list of strings; None where it holds nothing.
     """
     match condition:
         case ["match", path, value]:
             return bool(values(path) == value)
         case ["any", path, choices]:
-            return values(path) in choices
+            held = values(path)
+            return any(each in choices for each in held) if isinstance(held, list) else held in choices
         case ["ids", choices]:
             return values(CHUNK) in choices
         case ["range", path, low, high]:

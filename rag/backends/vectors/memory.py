@@ -58,12 +58,13 @@ class MemoryChunkStore:
         sparse: SparseVector | None,
         limit: int,
         where: Filter | None = None,
+        groups: frozenset[str] | None = None,
     ) -> CandidateLists:
         """The nearest points by each vector that is given. See ChunkStore."""
         self._check_open()
         query = None if dense is None else payload.check_dense(dense, self._dimension, "The query's vector")
         terms = payload.check_sparse(sparse or SparseVector((), ()), "The query's sparse vector")
-        condition = scope(store_id, where)
+        condition = scope(store_id, where, groups)
         if not payload.check_limit(limit):
             return CandidateLists((), ())
         found = self._matching(condition)

@@ -4,6 +4,7 @@ A point's id is the chunk's. It carries the vectors `dense` (cosine) and, unless
 each query term weighted by its IDF over the collection), and this payload:
 
     store, document, generation     ids; indexed as keywords
+    groups                          who may read it, as a list; absent where everyone may who may read the store
     attributes                      what filters may ask besides: key -> string, integer or float
 
 Engines are not trusted with bad vectors: Edge applies a batch up to the bad point, and replays one of an unknown name
@@ -22,6 +23,7 @@ from rag.backends.vectors.conditions import (
     ATTRIBUTES,
     DOCUMENT,
     GENERATION,
+    GROUPS,
     STORE,
     check_key,
     encode_text,
@@ -47,7 +49,9 @@ def payload_of(store_id: str, point: Point) -> dict[str, Any]:
     Raises:
         InvalidInputError: an id or attribute cannot be stored.
     """
+    readers = {GROUPS: [encode_text(group, "A group") for group in point.groups]} if point.groups else {}
     return {
+        **readers,
         STORE: encode_text(store_id, "The store's id"),
         DOCUMENT: encode_text(point.document_id, "The document's id"),
         GENERATION: encode_text(point.generation, "The generation"),

@@ -91,11 +91,12 @@ class EdgeChunkStore:
         sparse: SparseVector | None,
         limit: int,
         where: Filter | None = None,
+        groups: frozenset[str] | None = None,
     ) -> CandidateLists:
         """The nearest points by each vector that is given. See ChunkStore."""
         query = None if dense is None else payload.check_dense(dense, self._dimension, "The query's vector")
         terms = payload.check_sparse(sparse or SparseVector((), ()), "The query's sparse vector")
-        condition = scope(store_id, where)
+        condition = scope(store_id, where, groups)
         if condition is None or not payload.check_limit(limit) or (query is None and not terms.indices):
             return CandidateLists((), ())
         packed = None if query is None else query.tobytes()

@@ -104,6 +104,7 @@ class ServerChunkStore:
         sparse: SparseVector | None,
         limit: int,
         where: Filter | None = None,
+        groups: frozenset[str] | None = None,
     ) -> CandidateLists:
         """The nearest points by each vector that is given, in one call unless a long tie needs more. See ChunkStore."""
         queries: dict[str, Any] = {}
@@ -111,7 +112,7 @@ class ServerChunkStore:
             queries[payload.DENSE] = payload.check_dense(dense, self._dimension, "The query's vector").tolist()
         if sparse is not None and payload.check_sparse(sparse, "The query's sparse vector").indices:
             queries[payload.SPARSE] = models.SparseVector(indices=list(sparse.indices), values=list(sparse.values))
-        condition = scope(store_id, where)
+        condition = scope(store_id, where, groups)
         if condition is None or not payload.check_limit(limit) or not queries:
             return CandidateLists((), ())
         found = await self._nearest(queries, _filter(condition), limit)

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from rag.ledger import served_tables  # noqa: F401 (they join the metadata)
 from rag.ledger.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
