@@ -73,6 +73,6 @@ async def is_absent(engine: Engine, store_id: str, term: str) -> bool:
     if not query.indices:
         return False
     lists = await engine.vectors.search(store_id, None, query, LOOKED_AT)
-    hits = await in_thread(engine.documents.join, store_id, lists.sparse)
+    hits = await in_thread(engine.documents.join, [store_id], lists.sparse)
     wanted = set(query.indices)
     return not any(wanted <= set(engine.sparse.encode_passage(hit.chunk.embedded_text).indices) for hit in hits)

@@ -54,7 +54,7 @@ async def read_documents(engine: Engine, store: str, uris: Collection[str] | Non
     while page := await engine.vectors.identities(owner.id, after, PAGE):
         after = page[-1][0]
         candidates = [Candidate(*identity, Scores()) for identity in page if identity[1] in wanted]
-        for hit in await in_thread(engine.documents.join, owner.id, candidates):
+        for hit in await in_thread(engine.documents.join, [owner.id], candidates):
             found[hit.uri].append(hit)
     return [_assembled(found[uri]) for uri in sorted(found)]
 

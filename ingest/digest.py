@@ -67,7 +67,8 @@ class _Digest:
     def _document(self, row: Row) -> None:
         generation = self._inspection.generation(row["id"], row["generation"])
         text = generation["text"] if generation else None
-        self._add([_loaded(name, row[name]) for name in _OF_DOCUMENT])
+        groups = _loaded("groups", row["groups"])
+        self._add([_loaded(name, row[name]) for name in _OF_DOCUMENT] + ([groups] if groups else []))
         for chunk in self._inspection.chunks_of(row["id"], row["generation"]):
             fields = [_loaded(name, chunk[name]) for name in _OF_CHUNK]
             self._add([*fields, _slice(text, chunk["char_start"], chunk["char_end"]), self._point(row, chunk["id"])])
@@ -92,7 +93,7 @@ class _Digest:
 
 def _loaded(name: str, value: Any) -> Any:
     """JSON as what it means, since two ledgers may write it otherwise; what is none stays as it is."""
-    if name not in ("attributes", "headings", "locator", "blocks"):
+    if name not in ("attributes", "groups", "headings", "locator", "blocks"):
         return value
     try:
         return json.loads(value)

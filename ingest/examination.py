@@ -70,7 +70,7 @@ class DocumentExaminer:
         if wrong:
             yield from wrong
             return
-        record = DocumentRecord(**{**row, "attributes": json.loads(row["attributes"])})
+        record = DocumentRecord(**{**_decoded(row), "groups": tuple(json.loads(row["groups"]))})
         if record.digest is None:
             yield _about("outdated", "An older version of Quoth has written it, without a digest.", row, "unsettle")
         freshness = self._disk.judge(record)
@@ -102,11 +102,14 @@ class DocumentExaminer:
             return found + wrong
         for chunk in chunks:
             chunk.update({name: json.loads(chunk[name]) for name in _JSON})
-        document = {**row, "attributes": json.loads(row["attributes"])}
-        if digest_of(document, generation["text"], chunks) != row["digest"]:
+        if digest_of(_decoded(row), generation["text"], chunks) != row["digest"]:
             message = "The document, its text or its chunks are not what was written: the digest does not fit."
             found.append(_about("altered", message, row, "drop"))
         return found
+
+
+def _decoded(row: Row) -> dict[str, Any]:
+    return {**row, "attributes": json.loads(row["attributes"]), "groups": json.loads(row["groups"])}
 
 
 def _wrong_chunks(row: Row, chunks: list[dict[str, Any]], text: str) -> Iterator[Finding]:

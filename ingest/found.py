@@ -97,7 +97,7 @@ async def findability(engine: Engine, store: Store, document: DocumentRecord, qu
     asked = engine.settings.retrieval
     limit = max(asked.candidates, asked.k)
     fused = fuse(await engine.vectors.search(store.id, dense, sparse, limit), asked)
-    seen = await in_thread(engine.documents.join, store.id, fused)
+    seen = await in_thread(engine.documents.join, [store.id], fused)
     own = await _own(engine, store, document, dense, sparse, seen)
     ranks = _ranks(await engine.vectors.search(store.id, dense, sparse, RANKED))
     places = {hit.chunk.id: place for place, hit in enumerate(seen, 1)}
@@ -118,7 +118,7 @@ async def _own(
     order = fuse(lists, engine.settings.retrieval)
     order.sort(key=lambda candidate: -(fused.get(candidate.chunk_id) or -1.0))
     chosen = [_with_fused(candidate, fused.get(candidate.chunk_id)) for candidate in order[:BEST]]
-    return await in_thread(engine.documents.join, store.id, chosen)
+    return await in_thread(engine.documents.join, [store.id], chosen)
 
 
 def _with_fused(candidate: Candidate, fused: float | None) -> Candidate:

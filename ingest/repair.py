@@ -116,7 +116,7 @@ class Repair:
         store, engine = self._store.id, self._engine
         wanted = [Candidate(one, "", "", Scores()) for one in ids]
         by_uri: defaultdict[str, list[Chunk]] = defaultdict(list)
-        for hit in await in_thread(self._documents.join, store, wanted):
+        for hit in await in_thread(self._documents.join, [store], wanted):
             by_uri[hit.uri].append(hit.chunk)
         records = await in_thread(self._documents.at, store, list(by_uri))
         intact = [Indexed(record, "", by_uri[uri]) for uri, record in records.items() if record.digest is not None]

@@ -270,7 +270,9 @@ def digest_of(document: Mapping[str, Any], text: str, rows: Sequence[Mapping[str
     """
     digest = hashlib.sha256()
     names = ("id", "store_id", "uri", "title", "media_type", "attributes", "source_sha256", "recipe", "generation")
-    for row in ({name: document[name] for name in names}, *(dict(row) for row in rows)):
+    # Groups only where there are some, so that documents without any keep the digest that older versions wrote.
+    groups = {"groups": list(document["groups"])} if document["groups"] else {}
+    for row in ({name: document[name] for name in names} | groups, *(dict(row) for row in rows)):
         digest.update(json.dumps(row, sort_keys=True, separators=(",", ":")).encode())
     digest.update(text.encode())
     return digest.hexdigest()

@@ -189,9 +189,10 @@ DRIFTS: list[Drift] = [
     ("stale", lambda p: write(p, 46, "")),
     ("altered", lambda p: run_sql(p, "https://a/b", "INSERT INTO documents SELECT ?, store_id, 'https://a/b', title, "
                                 "media_type, attributes, size_bytes, mtime_ns, checked_ns, source_sha256, recipe, "
-                                "'g', digest, sketch FROM documents LIMIT 1", document_id(STORE, "https://a/b"))),
+                                "'g', digest, sketch, groups FROM documents LIMIT 1", document_id(STORE, "https://a/b"))),
     ("stale", lambda p: remove(p, 47)),
     ("stale", lambda p: leave_out(p, 48)),
+    ("altered", lambda p: p.update("documents", "groups = '[\"forged\"]'", 49)),
 ]  # fmt: skip
 
 
@@ -257,8 +258,8 @@ def test_every_drift_is_found_and_mended(tmp_path: Path, vectors: ChunkStore) ->
         assert [drift for drift in drifts if not named(treated.before, *drift)] == []
         assert treated.after.findings == []
         assert digest(engine) == clean_digest(docs, tmp_path / "clean")
-        # What was whole before is not taken for ill: documents 49 to 59 are named by nothing.
-        whole = {patient.uri(number) for number in range(49, 60)}
+        # What was whole before is not taken for ill: documents 50 to 59 are named by nothing.
+        whole = {patient.uri(number) for number in range(50, 60)}
         assert not whole & {one.uri for one in treated.before.findings}
 
 
