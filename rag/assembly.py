@@ -20,9 +20,12 @@ from rag.ledger.connection import purge
 from rag.ledger.conversations import Conversations
 from rag.ledger.documents import Documents
 from rag.ledger.feedback import FeedbackLog
+from rag.ledger.files import Files
+from rag.ledger.idempotency import IdempotentRequests
 from rag.ledger.jobs import Jobs
 from rag.ledger.leases import Leases
 from rag.ledger.refusals import Refusals
+from rag.ledger.responses import Responses
 from rag.ledger.stores import Store, Stores
 from rag.protocols import ChatModel, ChunkStore, Embedder, Fingerprint, Reranker, SparseEncoder
 from rag.retrieval import Retriever
@@ -45,6 +48,9 @@ class Engine:
     jobs: Jobs
     conversations: Conversations
     feedback: FeedbackLog
+    files: Files
+    idempotency: IdempotentRequests
+    responses: Responses
     leases: Leases
     vectors: ChunkStore
     embedder: Embedder
@@ -107,7 +113,8 @@ def make_engine(
     stores, documents, sparse = Stores(ledger), Documents(ledger), BM25Encoder()
     return Engine(
         settings=settings, stores=stores, documents=documents, refusals=Refusals(ledger), jobs=Jobs(ledger),
-        conversations=Conversations(ledger), feedback=FeedbackLog(ledger),
+        conversations=Conversations(ledger), feedback=FeedbackLog(ledger), files=Files(ledger),
+        idempotency=IdempotentRequests(ledger), responses=Responses(ledger),
         leases=Leases(ledger), vectors=vectors, embedder=embedder, sparse=sparse,
         retriever=Retriever(stores, documents, vectors, embedder, sparse, settings.retrieval, reranker),
         collection=collection,

@@ -68,7 +68,8 @@ file_batches = Table(
     Index(None, "store_id"),
 )
 
-# Answers of POST /v1/responses; `body` is the object as it was returned, `said` question and answer for the next one.
+# Answers of POST /v1/responses; `body` is the object as it was returned, `said` question and answer for the next one,
+# `updated_at` when the one who writes it was last heard of.
 responses = Table(
     "responses",
     metadata,
@@ -81,10 +82,12 @@ responses = Table(
     Column("said", JSON, nullable=False),
     Column("store_ids", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
     Index(None, "tenant", "created_at"),
 )
 
-# What was answered to a request with an Idempotency-Key; `owner` is tenant and key.
+# What was answered to a request with an Idempotency-Key; `owner` is tenant and key. Who holds `claim` works on it while
+# it is `running`, and moves `created_at` on as a sign of life; afterwards that is when it was `done`.
 idempotent_requests = Table(
     "idempotent_requests",
     metadata,
@@ -92,6 +95,7 @@ idempotent_requests = Table(
     Column("idempotency_key", String(255), primary_key=True),
     Column("request_sha256", String(64), nullable=False),
     Column("state", String(8), nullable=False),
+    Column("claim", String(32), nullable=False),
     Column("status", Integer, nullable=True),
     Column("headers", JSON, nullable=False),
     Column("body", LargeBinary, nullable=True),

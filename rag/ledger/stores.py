@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, delete, func, insert, select
+from sqlalchemy import Connection, Engine, Select, Text, cast, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from rag.access import DEFAULT_TENANT, Caller
 from rag.documents import store_id
 from rag.errors import FingerprintMismatchError, InvalidInputError, StoreNotFoundError
+from rag.ledger.served_tables import responses
 from rag.ledger.tables import (
     chunks,
     conversations,
@@ -160,6 +161,8 @@ class Stores:
             talks = select(conversations.c.id).where(conversations.c.store_id == store.id)
             connection.execute(delete(feedback).where(feedback.c.store_id == store.id))
             connection.execute(delete(messages).where(messages.c.conversation_id.in_(talks)))
+            # Ids are of one length, and no part of anything else in the list.
+            connection.execute(delete(responses).where(cast(responses.c.store_ids, Text).contains(store.id)))
             for table in (conversations, jobs, roots, refusals, chunks, generations, documents):
                 connection.execute(delete(table).where(table.c.store_id == store.id))
             connection.execute(delete(stores).where(stores.c.id == store.id))

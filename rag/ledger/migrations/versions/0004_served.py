@@ -11,6 +11,7 @@ def upgrade() -> None:
     with op.batch_alter_table("stores") as stores:
         stores.add_column(sa.Column("tenant", sa.String(64), nullable=False, server_default="default"))
         stores.add_column(sa.Column("title", sa.Text(), nullable=False, server_default=""))
+        stores.add_column(sa.Column("description", sa.Text(), nullable=False, server_default=""))
         stores.add_column(sa.Column("labels", sa.JSON(), nullable=False, server_default="{}"))
         stores.add_column(sa.Column("expires_days", sa.Integer(), nullable=True))
         stores.add_column(sa.Column("active_at", sa.Float(), nullable=False, server_default="0"))
@@ -90,6 +91,7 @@ def upgrade() -> None:
         sa.Column("said", sa.JSON(), nullable=False),
         sa.Column("store_ids", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_responses"),
     )
     op.create_index("ix_responses_tenant_created_at", "responses", ["tenant", "created_at"])
@@ -99,6 +101,7 @@ def upgrade() -> None:
         sa.Column("idempotency_key", sa.String(255), nullable=False),
         sa.Column("request_sha256", sa.String(64), nullable=False),
         sa.Column("state", sa.String(8), nullable=False),
+        sa.Column("claim", sa.String(32), nullable=False),
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("headers", sa.JSON(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=True),
