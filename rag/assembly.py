@@ -207,8 +207,23 @@ async def delete_store(settings: Settings, name: str) -> None:
         store = await in_thread(stores.get, name)
         vectors = _open_vectors(settings, store.collection, store.fingerprint.dimension)
         stack.push_async_callback(vectors.close)
-        async with hold(Leases(ledger), settings.data_dir, store_lease(store.id), take_over=True):
-            await vectors.delete(store.id)
-            await vectors.flush()
-            await in_thread(stores.delete, store)
+        await _delete(store, stores, Leases(ledger), settings, vectors)
         await in_thread(purge, ledger)
+
+
+async def drop_store(engine: Engine, store: Store) -> None:
+    """Delete a store with an engine that is open, whichever embedder made it; as `delete_store` otherwise."""
+    async with AsyncExitStack() as stack:
+        vectors = engine.vectors
+        if store.collection != engine.collection:
+            vectors = _open_vectors(engine.settings, store.collection, store.fingerprint.dimension)
+            stack.push_async_callback(vectors.close)
+        await _delete(store, engine.stores, engine.leases, engine.settings, vectors)
+    await in_thread(engine.documents.purge)
+
+
+async def _delete(store: Store, stores: Stores, leases: Leases, settings: Settings, vectors: ChunkStore) -> None:
+    async with hold(leases, settings.data_dir, store_lease(store.id), take_over=True):
+        await vectors.delete(store.id)
+        await vectors.flush()
+        await in_thread(stores.delete, store)

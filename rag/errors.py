@@ -8,7 +8,10 @@
     │   ├── StoreNotFoundError
     │   └── ModelNotFoundError
     ├── InvalidInputError           the caller's request cannot be served as it stands
+    │   └── StoreExpiredError       the store was not used for as long as it was to be kept
     ├── ConversationBusyError       an answer is being written in that conversation
+    ├── IdempotencyMismatchError    the Idempotency-Key came with another request before
+    ├── IdempotencyBusyError        the request of that Idempotency-Key is still at work
     ├── ParseError                  one file could not be turned into text
     ├── LeaseLostError              another process has taken over what this one was doing
     ├── StorageError                the vector store or the ledger refused or failed
@@ -65,8 +68,28 @@ class InvalidInputError(QuothError):
     """The request cannot be served as it stands: an empty question, a limit exceeded, a missing path."""
 
 
+class StoreExpiredError(InvalidInputError):
+    """A store whose time is over is searched, before it is deleted."""
+
+    def __init__(self, public_id: str, days: int) -> None:
+        super().__init__(
+            f"The vector store {public_id!r} has expired: nobody used it for {days} days, and it is about to be "
+            "deleted. To keep it, send a new expires_after to POST /v1/vector_stores/ID."
+        )
+
+
 class ConversationBusyError(QuothError):
     """An answer is being written in the conversation; another one has to wait for its end."""
+
+    retryable = True
+
+
+class IdempotencyMismatchError(QuothError):
+    """An Idempotency-Key came with another path or body before."""
+
+
+class IdempotencyBusyError(QuothError):
+    """The first request with this Idempotency-Key is still at work; its answer can be had later."""
 
     retryable = True
 

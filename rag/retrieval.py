@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rag.concurrency import in_thread
 from rag.documents import Candidate, SearchHit
-from rag.errors import InvalidInputError
+from rag.errors import InvalidInputError, StorageError, StoreExpiredError
 from rag.filters import Filter
 from rag.fusion import distribution_based, normalised_sum, reciprocal_rank
 from rag.ledger.documents import Documents
@@ -16,6 +18,8 @@ from rag.protocols import CandidateLists, ChunkStore, Embedder, Reranker, Sparse
 from rag.reranking import is_close, rerank
 from rag.settings import RetrievalSettings
 from rag.telemetry import StageTimer
+
+logger = logging.getLogger(__name__)
 
 MAX_QUESTION_CHARACTERS = 100_000
 RERANKED = 50  # more than the time is enough for, as a rule
@@ -60,6 +64,8 @@ class Retriever:
         k: int | None = None,
         where: Filter | None = None,
         groups: frozenset[str] | None = None,
+        dense_weight: float | None = None,
+        reranked: bool = True,
     ) -> SearchResult:
         """Find the `k` passages of a store, or of several together, that answer a question best.
 
@@ -68,34 +74,41 @@ class Retriever:
             k: None takes the configured number.
             where: what a passage must satisfy besides.
             groups: of the caller, see `ChunkStore.search`.
+            dense_weight: share of cosine similarity, 0 to 1, in a weighted sum of the two lists, in place of what is
+                configured.
+            reranked: False leaves the reranker out where one is configured.
 
         Raises:
             InvalidInputError: the question is empty or too long, `k` is below 1, or no store is named.
             StoreNotFoundError: there is no such store.
+            StoreExpiredError: its time is over.
             FingerprintMismatchError: the store was embedded by another embedder.
             StorageError, UpstreamError: a part of the engine failed.
         """
-        wanted = self._settings.k if k is None else k
+        settings, reranker = self._settings, self._reranker if reranked else None
+        if dense_weight is not None:
+            settings = settings.model_copy(update={"fusion": "sum", "dense_weight": dense_weight})
+        wanted = settings.k if k is None else k
         _check(question, wanted)
         found = [await self._open(name) for name in _names(store)]
         timer = StageTimer()
         with timer.stage("embed"):
-            dense = None if self._settings.fusion == "sparse" else await self._embedder.embed_query(question)
+            dense = None if settings.fusion == "sparse" else await self._embedder.embed_query(question)
         with timer.stage("vectors"):
-            limit = max(self._settings.candidates, wanted)
-            words = None if self._settings.fusion == "dense" else self._sparse.encode_query(question)
+            limit = max(settings.candidates, wanted)
+            words = None if settings.fusion == "dense" else self._sparse.encode_query(question)
             lists = _together(
                 [await self._vectors.search(each.id, dense, words, limit, where, groups) for each in found], limit
             )
         with timer.stage("fuse"):
-            fused = fuse(lists, self._settings)
+            fused = fuse(lists, settings)
         with timer.stage("join"):
             hits = await in_thread(
-                self._join, [each.id for each in found], fused, max(wanted, RERANKED) if self._reranker else wanted
+                self._join, [each.id for each in found], fused, max(wanted, RERANKED) if reranker else wanted
             )
-        if self._reranker and (self._settings.rerank == "on" or is_close(hits, wanted)):
+        if reranker and (settings.rerank == "on" or is_close(hits, wanted)):
             with timer.stage("rerank"):
-                hits = await self._rerank(self._reranker, question, hits)
+                hits = await self._rerank(reranker, question, hits)
         return SearchResult(question=question, hits=tuple(hits[:wanted]), milliseconds=timer.milliseconds)
 
     async def _rerank(self, reranker: Reranker, question: str, hits: list[SearchHit]) -> list[SearchHit]:
@@ -114,8 +127,18 @@ class Retriever:
         return hits
 
     async def _open(self, name: str) -> Store:
-        store = await in_thread(self._stores.get, name)
+        store = await in_thread(self._use, name)
         require_fingerprint(store, self._embedder.fingerprint)
+        return store
+
+    def _use(self, name: str) -> Store:
+        store, now = self._stores.get(name), time.time()
+        if store.expires_days is not None and store.has_expired(now):
+            raise StoreExpiredError(store.public_id, store.expires_days)
+        try:
+            self._stores.touch(store, now)
+        except StorageError as error:  # a full disk does not keep anybody from searching
+            logger.warning("that store %s is in use could not be noted: %s", store.id, error)
         return store
 
 

@@ -38,6 +38,7 @@ stores = Table(
     # What the API shows of it: whose it is, what it is called, and how long after its last use it goes.
     Column("tenant", String(64), nullable=False, server_default="default"),
     Column("title", Text, nullable=False, server_default=""),
+    Column("description", Text, nullable=False, server_default=""),
     Column("labels", JSON, nullable=False, server_default="{}"),
     Column("expires_days", Integer, nullable=True),
     Column("active_at", Float, nullable=False, server_default="0"),

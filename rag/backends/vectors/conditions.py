@@ -33,7 +33,9 @@ GENERATION = "generation"
 GROUPS = "groups"
 ATTRIBUTES = "attributes"
 
-MAX_DEPTH = 20  # gRPC refuses messages nested deeper than 100, and a level takes up to four
+# gRPC refuses messages nested deeper than 100, and a level takes two. What the API lets through is 20 deep; one level
+# more stands for its `ne` and `nin`, and the others are there for what is put around it.
+MAX_DEPTH = 24
 MAX_INTEGER = 2**63
 
 CHUNK = "chunk"  # not in any payload: a point's own id
