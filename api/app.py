@@ -10,8 +10,10 @@ from fastapi import FastAPI
 
 from api import errors
 from api.dependencies import Live
+from api.drain import Drain
 from api.guards import Guard
 from api.routes import chat_completions, conversations, feedback, health, models
+from api.shutdown import Gate
 from rag.assembly import open_answerer, open_engine
 from rag.settings import Settings
 
@@ -38,6 +40,8 @@ def create_app(
         title="Quoth", description="Answers from your own documents; every sentence quotes its source.",
         lifespan=lifespan,
     )  # fmt: skip
+    app.state.drain = Drain()
+    app.add_middleware(Gate, drain=app.state.drain)
     app.add_middleware(Guard, settings=settings.server)
     errors.install(app)
     for module in (chat_completions, conversations, feedback, models, health):

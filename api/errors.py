@@ -10,9 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.drain import ShuttingDownError
 from rag.errors import (
     ConversationBusyError,
     FingerprintMismatchError,
+    IdempotencyBusyError,
+    IdempotencyMismatchError,
     InvalidInputError,
     LeaseLostError,
     NotFoundError,
@@ -35,11 +38,19 @@ _STATUSES: tuple[tuple[type[QuothError], int, str, str], ...] = (
     (FingerprintMismatchError, 409, "server_error", "embedder_mismatch"),
     (LeaseLostError, 409, "server_error", "taken_over"),
     (ConversationBusyError, 409, "invalid_request_error", "conversation_busy"),
+    (IdempotencyMismatchError, 400, "idempotency_error", "idempotency_mismatch"),
+    (IdempotencyBusyError, 409, "idempotency_error", "idempotency_key_in_use"),
     (StorageUnavailableError, 503, "server_error", "storage_unavailable"),
+    (ShuttingDownError, 503, "server_error", "server_shutting_down"),
     (UpstreamUnavailableError, 503, "server_error", "upstream_unavailable"),
     (UpstreamRejectedError, 502, "server_error", "upstream_rejected"),
     (QuothError, 500, "server_error", "internal_error"),
 )
+
+# Of what routes and the framework itself refuse.
+_HTTP_CODES = {
+    403: "forbidden", 404: "not_found", 405: "method_not_allowed", 408: "too_slow", 413: "too_large", 503: "overloaded",
+}  # fmt: skip
 
 
 def error_body(message: str, kind: str, code: str, param: str | None = None) -> dict[str, Any]:
@@ -47,10 +58,23 @@ def error_body(message: str, kind: str, code: str, param: str | None = None) -> 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+UNEXPECTED = error_body("Something unexpected failed.", "server_error", "internal_error")
+
+
 def describe(error: QuothError) -> tuple[int, dict[str, Any]]:
     """Status and body of an error."""
     _, status, kind, code = next(row for row in _STATUSES if isinstance(error, row[0]))
     return status, error_body(str(error), kind, code)
+
+
+def response_of(error: QuothError | HTTPException) -> JSONResponse:
+    """What an error is answered with, also by a middleware, which no handler stands behind."""
+    if isinstance(error, QuothError):
+        status, body = describe(error)
+        return JSONResponse(body, status, {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None)
+    code = _HTTP_CODES.get(error.status_code, "invalid_request")
+    kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
+    return JSONResponse(error_body(str(error.detail), kind, code), error.status_code, error.headers)
 
 
 def install(app: FastAPI) -> None:
@@ -63,9 +87,7 @@ def install(app: FastAPI) -> None:
 
 async def _on_quoth_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, QuothError)  # noqa: S101
-    status, body = describe(error)
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
-    return JSONResponse(body, status, headers)
+    return response_of(error)
 
 
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
@@ -83,14 +105,9 @@ async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
 
 async def _on_http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 503: "overloaded"}.get(
-        error.status_code, "invalid_request"
-    )
-    kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
-    body = error_body(str(error.detail), kind, code)
-    return JSONResponse(body, error.status_code, error.headers)
+    return response_of(error)
 
 
 async def _on_unexpected(_: Request, error: Exception) -> JSONResponse:
     logger.error("a request failed", exc_info=error)
-    return JSONResponse(error_body("Something unexpected failed.", "server_error", "internal_error"), 500)
+    return JSONResponse(UNEXPECTED, 500)

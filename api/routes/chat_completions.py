@@ -8,22 +8,24 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
 from api.dependencies import AnswerSlotDep, Live, LiveDep
 from api.errors import describe
 from api.routes.models import store_of_model
 from api.schemas.chat_completions import NEW, ChatCompletionRequest
-from api.streaming import DONE, HEADERS, ClientLeftError, frame, kept_alive, while_connected
+from api.streaming import DONE, ClientLeftError, EventStream, Terminal, encoded, frame, while_connected
 from rag.answering import PreparedAnswer
 from rag.citations import Citation
 from rag.conversation import HistoryShare
+from rag.errors import QuothError
 from rag.events import AnswerCompleted, AnswerFailed, Event, TextDelta, Usage
 from rag.recording import Recorder, begin_recording
 
 router = APIRouter()
 
 CLIENT_CLOSED_REQUEST = 499
+_MARK = "\0"
 
 
 @router.post("/v1/chat/completions")
@@ -42,8 +44,7 @@ async def create_chat_completion(
         if recorder:
             events = recorder.keep(events)
         if body.stream:
-            frames = kept_alive(_stream(events, reply))
-            return StreamingResponse(frames, media_type="text/event-stream", headers=HEADERS)
+            return EventStream(_stream(events, reply), _failed)
         done = await while_connected(request, _collect(events))
     except ClientLeftError:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -78,9 +79,9 @@ async def _stream(events: AsyncIterator[Event], reply: _Reply) -> AsyncIterator[
         yield reply.chunk({"role": "assistant", "content": ""}, **reply.extra)
         async for event in events:
             if isinstance(event, TextDelta):
-                yield reply.chunk({"content": event.text})
+                yield reply.text(event.text)
             elif isinstance(event, AnswerFailed):
-                yield frame(describe(event.error)[1])
+                yield _failed(event.error)
             elif isinstance(event, AnswerCompleted):
                 for piece in reply.last(event):
                     yield piece
@@ -88,11 +89,16 @@ async def _stream(events: AsyncIterator[Event], reply: _Reply) -> AsyncIterator[
         await events.aclose()  # type: ignore[attr-defined]
 
 
+def _failed(error: QuothError) -> Terminal:
+    return Terminal(frame(describe(error)[1]))
+
+
 class _Reply:
     """The envelope of one answer."""
 
     def __init__(self, body: ChatCompletionRequest) -> None:
         self._head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": body.model}
+        self._before_text, _, self._behind_text = self.chunk({"content": _MARK}).partition(encoded(_MARK))
         self._include_usage = bool(body.stream_options and body.stream_options.include_usage)
         self.extra: dict[str, Any] = {}
 
@@ -113,6 +119,10 @@ class _Reply:
             **self._head, "object": "chat.completion", "choices": [choice], "usage": _usage(done.usage),
             "citations": [citation.as_dict() for citation in done.citations], **self.extra,
         }  # fmt: skip
+
+    def text(self, text: str) -> bytes:
+        """A chunk with the next characters. There are many of these, so what they share is encoded once."""
+        return self._before_text + encoded(text) + self._behind_text
 
     def chunk(self, delta: dict[str, Any], finish_reason: str | None = None, **extra: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
