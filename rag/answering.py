@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rag.bare_urls import standing_in
-from rag.citations import Citation
 from rag.condensing import Condenser
 from rag.containment import Containment
 from rag.conversation import Message
+from rag.documents import SearchHit
+from rag.draft import Draft
 from rag.errors import QuothError, UpstreamUnavailableError
-from rag.events import (
-    AnswerCompleted,
-    AnswerFailed,
-    CitationAdded,
-    Event,
-    FinishReason,
-    SourcesFound,
-    TextDelta,
-    Usage,
-)
+from rag.events import Answerable, AnswerCompleted, AnswerFailed, Event, SourcesFound, TextDelta, Usage
 from rag.filters import Filter
 from rag.grounding import Grounder
 from rag.prompting import build_prompt
 from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
-from rag.refusal import NO_ANSWER
+from rag.refusal import refusal
 from rag.retrieval import Retriever, SearchResult
-from rag.sentences import SentenceSplitter
 from rag.settings import ChatSettings
 
 logger = logging.getLogger(__name__)
 
-# A sign that may end a sentence, or a line's end, and less than a whole word behind it: the splitter decides when it
-# has seen that word.
-_OPEN_END = re.compile(r"(?<=[.!?…:'\")\]”’*_])\s+\S*$|\s*\n\s*\S*$")
-LONGEST_OPEN_END = 200
+Judge = Callable[[SearchResult], Awaitable[Answerable | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedAnswer:
     """An answer whose first characters are there: what could fail before them has not.
+
+    With `is_refusal` no model was asked: the documents hold nothing, or too little, about the question.
 
     Pass it to `Answerer.stream`, or `close` it.
     """
@@ -51,6 +40,8 @@ class PreparedAnswer:
     prompt: Prompt
     first: ModelDelta
     rest: AsyncIterator[ModelDelta]
+    answerable: Answerable | None = None
+    is_refusal: bool = False
 
     async def close(self) -> None:
         """Stop the model."""
@@ -61,13 +52,28 @@ class Answerer:
     """Retrieves, asks the model, and cites what it says."""
 
     def __init__(
-        self, retriever: Retriever, model: ChatModel, settings: ChatSettings, condenser: Condenser | None = None
+        self,
+        retriever: Retriever,
+        model: ChatModel,
+        settings: ChatSettings,
+        condenser: Condenser | None = None,
+        *,
+        judge: Judge | None = None,
+        floor: ChatModel | None = None,
     ) -> None:
-        """Without a condenser, follow-up questions are condensed by the words of the history."""
+        """Wire it up.
+
+        Args:
+            condenser: without one, follow-up questions are condensed by the words of the history.
+            judge: how likely it is that what was found answers the question; without one, an answer is always tried.
+            floor: quotes where the policy `strict` leaves nothing of what the model wrote.
+        """
         self._retriever = retriever
         self._model = model
         self._settings = settings
         self._condenser = condenser or Condenser()
+        self._judge = judge
+        self._floor = floor
 
     async def prepare(
         self,
@@ -103,7 +109,11 @@ class Answerer:
             budget_tokens=self._model.context_tokens - (wanted.max_tokens or 0),
             count=self._model.count_tokens,
         )
-        deltas = self._model.stream(prompt, wanted) if prompt.hits else _refuse()
+        answerable = await self._judge(found) if self._judge else None
+        if not prompt.hits or (answerable and not answerable.is_enough):
+            said = ModelDelta(refusal(found.question, found.hits), "stop", Usage())
+            return PreparedAnswer(found, prompt, said, _nothing(), answerable, is_refusal=True)
+        deltas = self._model.stream(prompt, wanted)
         try:
             first = await anext(deltas)
         except StopAsyncIteration:
@@ -111,17 +121,22 @@ class Answerer:
         except BaseException:
             await _close(deltas)
             raise
-        return PreparedAnswer(found=found, prompt=prompt, first=first, rest=deltas)
+        return PreparedAnswer(found, prompt, first, deltas, answerable)
 
     async def stream(self, prepared: PreparedAnswer) -> AsyncIterator[Event]:
         """Yield events; the last one, and only it, is AnswerCompleted or AnswerFailed. Raises nothing of its own.
 
         Closing the iterator stops the model.
         """
-        passages = [hit.chunk.text for hit in prepared.prompt.hits]
-        draft = _Draft(Grounder(prepared.prompt.hits), Containment(standing_in(passages)))
+        draft = self._draft(prepared.prompt.hits, prepared.prompt.question)
         try:
-            yield SourcesFound(question=prepared.found.question, hits=prepared.found.hits)
+            yield SourcesFound(prepared.found.question, prepared.found.hits, prepared.answerable)
+            if prepared.is_refusal:
+                yield TextDelta(prepared.first.text)
+                yield AnswerCompleted(
+                    prepared.first.text, (), Usage(), "stop", answerable=prepared.answerable, is_refusal=True
+                )
+                return
             delta: ModelDelta | None = prepared.first
             while delta is not None:
                 for event in draft.write(delta):
@@ -129,6 +144,9 @@ class Answerer:
                 delta = await anext(prepared.rest, None)
             for event in draft.finish():
                 yield event
+            if not draft.text and self._floor is not None:
+                async for event in self._quote(self._floor, prepared, draft):
+                    yield event
             yield self._completed(draft, prepared)
         except QuothError as error:
             yield AnswerFailed(error=error, text=draft.text)
@@ -139,6 +157,24 @@ class Answerer:
         finally:
             await prepared.close()
 
+    async def _quote(self, floor: ChatModel, prepared: PreparedAnswer, draft: Draft) -> AsyncIterator[Event]:
+        """The best quotes, where nothing of what the model wrote could be said."""
+        deltas = floor.stream(prepared.prompt, self._complete(Sampling()))
+        quoted = self._draft(prepared.prompt.hits, prepared.prompt.question)
+        try:
+            async for delta in deltas:
+                for event in quoted.write(delta):
+                    yield event
+        finally:
+            await _close(deltas)
+        for event in quoted.finish():
+            yield event
+        draft.take_over(quoted)
+
+    def _draft(self, hits: Sequence[SearchHit], question: str) -> Draft:
+        allowed = standing_in([hit.chunk.text for hit in hits])
+        return Draft(Grounder(hits, question), Containment(allowed), self._settings.grounding)
+
     def _complete(self, sampling: Sampling) -> Sampling:
         ceiling = self._settings.max_answer_tokens
         return replace(
@@ -147,71 +183,22 @@ class Answerer:
             temperature=self._settings.temperature if sampling.temperature is None else sampling.temperature,
         )
 
-    def _completed(self, draft: _Draft, prepared: PreparedAnswer) -> AnswerCompleted:
+    def _completed(self, draft: Draft, prepared: PreparedAnswer) -> AnswerCompleted:
         if draft.finish_reason is None:
             raise UpstreamUnavailableError(f"The model {self._model.name} was cut off before its answer was whole.")
         usage = draft.usage or Usage(
             prompt_tokens=sum(self._model.count_tokens(message.content) for message in prepared.prompt.messages),
             completion_tokens=self._model.count_tokens(draft.text),
         )
-        return AnswerCompleted(draft.text, tuple(draft.citations), usage, draft.finish_reason)
+        return AnswerCompleted(
+            draft.text, tuple(draft.citations), usage, draft.finish_reason, tuple(draft.sentences),
+            prepared.answerable, draft.is_refusal,
+        )  # fmt: skip
 
 
-class _Draft:
-    """The answer so far: passes text on, and cites each sentence when its end is seen."""
-
-    def __init__(self, grounder: Grounder, containment: Containment) -> None:
-        self.text = ""
-        self.citations: list[Citation] = []
-        self.finish_reason: FinishReason | None = None
-        self.usage: Usage | None = None
-        self._containment = containment
-        self._grounder = grounder
-        self._splitter = SentenceSplitter()
-        self._said = 0
-
-    def write(self, delta: ModelDelta) -> list[Event]:
-        self.finish_reason = delta.finish_reason or self.finish_reason
-        self.usage = delta.usage or self.usage
-        return self._add(self._containment.feed(delta.text))
-
-    def _add(self, contained: str) -> list[Event]:
-        self.text += contained
-        events: list[Event] = []
-        for span in self._splitter.feed(contained):
-            events += self._cite(span)
-        return events + self._say(self._settled())
-
-    def finish(self) -> list[Event]:
-        events = self._add(self._containment.finish())
-        for span in self._splitter.finish():
-            events += self._cite(span)
-        return events + self._say(len(self.text))
-
-    def _settled(self) -> int:
-        """The end of what may be passed on: where a sentence may have ended, its citation goes before the next word."""
-        begin = max(self._said, len(self.text) - LONGEST_OPEN_END)
-        open_end = _OPEN_END.search(self.text, begin)
-        return open_end.start() if open_end else len(self.text.rstrip())
-
-    def _cite(self, span: tuple[int, int]) -> list[Event]:
-        events = self._say(span[1])
-        citation = self._grounder.cite(self.text[span[0] : span[1]], span, len(self.citations) + 1)
-        if citation is None:
-            return events
-        self.citations.append(citation)
-        return [*events, CitationAdded(citation)]
-
-    def _say(self, end: int) -> list[Event]:
-        if end <= self._said:
-            return []
-        piece = self.text[self._said : end]
-        self._said = end
-        return [TextDelta(piece)]
-
-
-async def _refuse() -> AsyncIterator[ModelDelta]:
-    yield ModelDelta(text=NO_ANSWER, finish_reason="stop", usage=Usage())
+async def _nothing() -> AsyncIterator[ModelDelta]:
+    return
+    yield
 
 
 async def _close(deltas: AsyncIterator[ModelDelta]) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from rag.answerability import AnswerabilityJudge, Calibration
 from rag.answering import Answerer
 from rag.bm25 import BM25Encoder
 from rag.concurrency import in_thread
 from rag.condensing import Condenser
-from rag.errors import ConfigurationError
+from rag.errors import ConfigurationError, ModelNotFoundError
 from rag.leasing import hold, store_lease
+from rag.ledger.calibrations import Calibrations
 from rag.ledger.connection import connect as connect_ledger
 from rag.ledger.connection import purge
 from rag.ledger.conversations import Conversations
@@ -24,8 +27,10 @@ from rag.ledger.files import Files
 from rag.ledger.idempotency import IdempotentRequests
 from rag.ledger.jobs import Jobs
 from rag.ledger.leases import Leases
+from rag.ledger.library import Library
 from rag.ledger.refusals import Refusals
 from rag.ledger.responses import Responses
+from rag.ledger.store_files import StoreFiles
 from rag.ledger.stores import Store, Stores
 from rag.protocols import ChatModel, ChunkStore, Embedder, Fingerprint, Reranker, SparseEncoder
 from rag.retrieval import Retriever
@@ -33,6 +38,8 @@ from rag.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine as Ledger
+
+logger = logging.getLogger(__name__)
 
 EMBEDDERS = {"onnx": "onnx", "sentence-transformers": "sentence_transformer", "openai": "openai"}
 
@@ -44,10 +51,13 @@ class Engine:
     settings: Settings
     stores: Stores
     documents: Documents
+    library: Library
     refusals: Refusals
     jobs: Jobs
+    store_files: StoreFiles
     conversations: Conversations
     feedback: FeedbackLog
+    calibrations: Calibrations
     files: Files
     idempotency: IdempotentRequests
     responses: Responses
@@ -112,8 +122,10 @@ def make_engine(
     """An engine over what is open already."""
     stores, documents, sparse = Stores(ledger), Documents(ledger), BM25Encoder()
     return Engine(
-        settings=settings, stores=stores, documents=documents, refusals=Refusals(ledger), jobs=Jobs(ledger),
-        conversations=Conversations(ledger), feedback=FeedbackLog(ledger), files=Files(ledger),
+        settings=settings, stores=stores, documents=documents, library=Library(ledger, stores, documents),
+        refusals=Refusals(ledger), jobs=Jobs(ledger),
+        store_files=StoreFiles(ledger), conversations=Conversations(ledger), feedback=FeedbackLog(ledger),
+        calibrations=Calibrations(ledger), files=Files(ledger),
         idempotency=IdempotentRequests(ledger), responses=Responses(ledger),
         leases=Leases(ledger), vectors=vectors, embedder=embedder, sparse=sparse,
         retriever=Retriever(stores, documents, vectors, embedder, sparse, settings.retrieval, reranker),
@@ -129,13 +141,32 @@ async def open_answerer(engine: Engine) -> AsyncIterator[Answerer]:
         ConfigurationError: QUOTH_CHAT__MODEL names no kind of model, or a package is missing.
         ModelNotFoundError: a local model's files are not here.
     """
-    model = await open_chat_model(engine)
-    try:
+    chat = engine.settings.chat
+    async with AsyncExitStack() as stack:
+        model = await open_chat_model(engine)
+        stack.push_async_callback(model.close)
         # Local models are small and slow: rewriting a question would cost seconds and rarely work out.
-        is_hosted = ":" in engine.settings.chat.model and not engine.settings.chat.model.startswith("local:")
-        yield Answerer(engine.retriever, model, engine.settings.chat, Condenser(model if is_hosted else None))
-    finally:
-        await model.close()
+        is_hosted = ":" in chat.model and not chat.model.startswith("local:")
+        yield Answerer(
+            engine.retriever, model, chat, Condenser(model if is_hosted else None), judge=open_judge(engine).judge,
+            floor=_open_floor(engine),
+        )  # fmt: skip
+
+
+def open_judge(engine: Engine) -> AnswerabilityJudge:
+    """What tells whether a question is answered by what was found for it."""
+
+    async def own(store_id: str) -> Calibration | None:
+        found = await in_thread(engine.calibrations.get, store_id)
+        return Calibration.from_dict(found) if found else None
+
+    return AnswerabilityJudge(engine.embedder.fingerprint.model, own, engine.settings.chat.answerable_threshold)
+
+
+def _open_floor(engine: Engine) -> ChatModel:
+    from rag.backends.chat.extractive import ExtractiveChatModel
+
+    return ExtractiveChatModel(engine.embedder)
 
 
 async def open_chat_model(engine: Engine) -> ChatModel:
@@ -144,7 +175,7 @@ async def open_chat_model(engine: Engine) -> ChatModel:
     if chat.model == "extractive":
         from rag.backends.chat.extractive import ExtractiveChatModel
 
-        return ExtractiveChatModel(engine.embedder)
+        return ExtractiveChatModel(engine.embedder, await _open_sentence_judge(engine.settings))
     if chat.model.startswith("local:"):
         from rag.backends.chat.local import open_local
 
@@ -169,6 +200,17 @@ async def _open_embedder(settings: Settings) -> Embedder:
     module = import_module(f"rag.backends.embedders.{EMBEDDERS[settings.embedder.backend]}")
     embedder: Embedder = await module.create(settings.embedder, settings.models_dir)
     return embedder
+
+
+async def _open_sentence_judge(settings: Settings) -> Reranker | None:
+    """What chooses among the sentences of an extractive answer; without its files, words and likeness do."""
+    from rag.backends.rerankers.cross_encoder import create
+
+    try:
+        return await create(settings.retrieval, settings.models_dir)
+    except ModelNotFoundError as error:
+        logger.info("sentences are chosen by words and likeness: %s", error)
+        return None
 
 
 async def open_reranker(settings: Settings) -> Reranker | None:

@@ -1,40 +1,41 @@
 """A finished sentence of an answer is matched to the words of a passage that support it, or to none.
 
-The order of tests: the sentence stands in a passage as it is; its numbers stand in the passage; enough of its words do.
-Nothing here depends on what the model says it has quoted.
+The order of tests: the sentence stands in a passage as it is; its figures, names and denials agree with it; enough of
+its words do, in much the same order. Nothing here depends on what the model says it has quoted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
+from rag.agreement import agreement, words_of
+from rag.bm25 import BM25Encoder
 from rag.citations import Citation, Verdict
 from rag.documents import SearchHit
 from rag.sentences import split_sentences
-from rag.stemming import Stemmer
+from rag.verbatim import VerbatimText
 
-SUPPORTED = 0.8
-WEAK = 0.5
-WINDOW = 2
+SUPPORTED: Final = 0.8
+WEAK: Final = 0.5
+LEAST_ORDER: Final = 0.5
+WINDOW: Final = 2
 
-_WORD = re.compile(r"\w+(?:['’]\w+)?")
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_SPACE = re.compile(r"\s+")
-_MARKUP = re.compile(r"[*_`#>|]+|\[\d+\]")
+_MARKUP = re.compile(r"[*_`#>|]+")
+_WORDS = re.compile(r"\w")
 _FUNCTION_WORDS = frozenset(
-    "a an and are as at be been but by can could did do does for from had has have he her his i if in into is it its "
-    "may me my no not of on or our shall she should so than that the their them then there these they this those to "
-    "us was we were what when which who will with would you your".split()
+    "am been being can could did do does doe had he her him his i it me may might my our ours out shall she should "
+    "so than them those us what where who whom whose would you your been ha wa thi doe becaus also".split()
 )
-_stemmer = Stemmer("english")
+_encoder = BM25Encoder()
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """Where a sentence stands: `quote` is a span of characters of the hit's chunk."""
+    """Where a sentence stands: `quote` is a span of characters of the hit's chunk; `score` is 0 to 1."""
 
     hit: SearchHit
     quote: tuple[int, int]
@@ -42,81 +43,122 @@ class Support:
     verdict: Verdict
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One or two sentences of a passage that follow each other, and their terms."""
+
+    span: tuple[int, int]
+    text: str
+    terms: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class _Passage:
     """A hit, prepared for matching once for all sentences of an answer."""
 
     hit: SearchHit
+    asked: str
 
     @cached_property
-    def windows(self) -> list[tuple[tuple[int, int], frozenset[str], frozenset[str]]]:
-        """Runs of one or two sentences: span, stems, numbers."""
+    def verbatim(self) -> VerbatimText:
+        return VerbatimText(self.hit.chunk.text)
+
+    @cached_property
+    def known(self) -> Collection[str]:
+        """What may be named although a window does not: the words around it."""
+        return words_of(" ".join([self.hit.title, *self.hit.chunk.headings, self.hit.chunk.text, self.asked]))
+
+    @cached_property
+    def windows(self) -> list[_Window]:
         text = self.hit.chunk.text
         spans = split_sentences(text)
-        runs = [
+        runs = (
             (spans[first][0], spans[last][1])
             for first in range(len(spans))
             for last in range(first, min(first + WINDOW, len(spans)))
-        ]
-        return [((a, b), _stems(text[a:b]), _numbers(text[a:b])) for a, b in runs]
-
-    def find(self, sentence: str) -> tuple[int, int] | None:
-        """The span where the sentence stands word for word, white space aside."""
-        words = [re.escape(word) for word in _SPACE.split(sentence.strip()) if word]
-        found = re.search(r"\s+".join(words), self.hit.chunk.text) if words else None
-        return found.span() if found else None
+        )
+        return [_Window(span, text[slice(*span)], _terms(text[slice(*span)])) for span in runs]
 
 
 @dataclass
 class Grounder:
-    """Matches the sentences of one answer to the hits that were given to the model."""
+    """Matches the sentences of one answer to the hits that were given to the model.
+
+    Attributes:
+        hits: in the order in which the model was given them.
+        question: whose words a sentence may take up.
+    """
 
     hits: Sequence[SearchHit]
+    question: str = ""
     _passages: list[_Passage] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._passages = [_Passage(hit) for hit in self.hits]
+        self._passages = [_Passage(hit, self.question) for hit in self.hits]
 
-    def support(self, sentence: str) -> Support | None:
-        """The best support for a sentence, or None when no passage supports it."""
-        for passage in self._passages:
-            span = passage.find(sentence)
+    @staticmethod
+    def says_something(sentence: str) -> bool:
+        """Whether there is a word in it; a rule, a fence or a stray sign needs no support."""
+        return bool(_WORDS.search(sentence))
+
+    def support(self, sentence: str, claimed: Sequence[int] = ()) -> Support | None:
+        """The best support for a sentence, or None when no passage supports it.
+
+        Args:
+            sentence: as it was said.
+            claimed: numbers of the passages, from 1, that the model says it has it from; they are looked at first.
+        """
+        passages = [self._passages[number - 1] for number in dict.fromkeys(claimed) if 0 < number <= len(self.hits)]
+        passages += [passage for passage in self._passages if passage not in passages]
+        for passage in passages:
+            span = passage.verbatim.find(sentence)
             if span is not None:
                 return Support(passage.hit, span, 1.0, "quoted")
-        return self._by_overlap(sentence)
+        return _by_overlap(sentence, passages)
 
-    def _by_overlap(self, sentence: str) -> Support | None:
-        stems, numbers = _stems(sentence), _numbers(sentence)
-        if not stems:
-            return None
-        best: Support | None = None
-        for passage in self._passages:
-            for span, found, figures in passage.windows:
-                coverage = len(stems & found) / len(stems)
-                if coverage < WEAK or not numbers <= figures:
-                    continue
-                # Of windows that cover alike, the one with the fewest other words, then the shortest, is the quote.
-                score = coverage - 0.001 * len(found - stems) / len(found) - 1e-7 * (span[1] - span[0])
-                if best is None or score > best.score:
-                    verdict: Verdict = "supported" if coverage >= SUPPORTED else "weak"
-                    best = Support(passage.hit, span, score, verdict)
-        return best
-
-    def cite(self, sentence: str, answer: tuple[int, int], number: int) -> Citation | None:
+    def cite(self, sentence: str, answer: tuple[int, int], number: int, claimed: Sequence[int] = ()) -> Citation | None:
         """The citation of a sentence that stands at these characters of the answer, or None."""
-        found = self.support(sentence)
+        found = self.support(sentence, claimed)
         if found is None:
             return None
         return Citation.of_hit(
-            found.hit, number=number, answer=answer, quote=found.quote, support=max(0.0, found.score),
-            verdict=found.verdict,
-        )  # fmt: skip
+            found.hit, number=number, answer=answer, quote=found.quote, support=found.score, verdict=found.verdict
+        )
 
 
-def _stems(text: str) -> frozenset[str]:
-    words = {word.casefold() for word in _WORD.findall(_MARKUP.sub(" ", text))} - _FUNCTION_WORDS
-    return frozenset(_stemmer.stem(word) for word in words)
+def _by_overlap(sentence: str, passages: Sequence[_Passage]) -> Support | None:
+    terms = _terms(sentence)
+    distinct = frozenset(terms)
+    best: tuple[float, Support] | None = None
+    for passage in passages if distinct else ():
+        for window in passage.windows:
+            found = frozenset(window.terms)
+            coverage = len(distinct & found) / len(distinct)
+            if coverage < WEAK:
+                continue
+            agreed = agreement(sentence, window.text, passage.known)
+            if agreed == "disagrees":
+                continue
+            order = _common_in_order(terms, window.terms) / len(terms)
+            is_supported = agreed == "agrees" and coverage >= SUPPORTED and order >= LEAST_ORDER
+            score = coverage if is_supported else min(coverage, SUPPORTED) * max(order, LEAST_ORDER)
+            # Of windows that cover alike, the one with the fewest other words, then the shortest, is the quote.
+            spare = 0.001 * len(found - distinct) / len(found) + 1e-7 * len(window.text)
+            if best is None or is_supported + score - spare > best[0]:
+                support = Support(passage.hit, window.span, score, "supported" if is_supported else "weak")
+                best = is_supported + score - spare, support
+    return best[1] if best else None
 
 
-def _numbers(text: str) -> frozenset[str]:
-    return frozenset(number.replace(",", "") for number in _NUMBER.findall(_MARKUP.sub(" ", text)))
+def _terms(text: str) -> tuple[str, ...]:
+    return tuple(term for term in _encoder.terms(_MARKUP.sub(" ", text)) if term not in _FUNCTION_WORDS)
+
+
+def _common_in_order(first: Sequence[str], second: Sequence[str]) -> int:
+    """The length of the longest common subsequence."""
+    row = [0] * (len(second) + 1)
+    for term in first:
+        diagonal = 0
+        for at, other in enumerate(second, 1):
+            diagonal, row[at] = row[at], diagonal + 1 if term == other else max(row[at], row[at - 1])
+    return row[-1]

@@ -58,6 +58,12 @@ class ChatSettings(Section):
     context_tokens: int = Field(8192, ge=512, description="prompt and answer together; local models may have less")
     timeout_seconds: float = Field(120, gt=0, description="longest silence of the model")
     max_retries: int = Field(2, ge=0, description="before the first token only")
+    answerable_threshold: float | None = Field(
+        None, ge=0, le=1, description="an answer is tried from this probability on; without it the fitted one, 0 always"
+    )
+    grounding: Literal["strict", "mark", "off"] = Field(
+        "mark", description="of a sentence that no passage supports: not said, said and marked, or said"
+    )
 
 
 class QdrantSettings(Section):
@@ -118,6 +124,7 @@ class ServerSettings(Section):
     port: Port = 8000
     api_key: SecretStr | None = Field(None, description="required of every request; needed to listen beyond loopback")
     max_body_bytes: int = Field(1_000_000, ge=1024)
+    max_upload_bytes: int = Field(100_000_000, ge=1, description="of one file")
     max_concurrent_answers: int = Field(32, ge=1)
     shutdown_seconds: float = Field(10, ge=0, description="that open streams get to end")
 

@@ -31,6 +31,7 @@ from rag.documents import store_id
 from rag.errors import FingerprintMismatchError, InvalidInputError, NotFoundError, StoreNotFoundError
 from rag.ledger.served_tables import file_batches, responses, store_files
 from rag.ledger.tables import (
+    calibrations,
     chunks,
     conversations,
     documents,
@@ -304,7 +305,7 @@ class Stores:
             connection.execute(delete(messages).where(messages.c.conversation_id.in_(talks)))
             # Ids are of one length, and no part of anything else in the list.
             connection.execute(delete(responses).where(cast(responses.c.store_ids, Text).contains(store.id)))
-            for table in (
+            for table in (calibrations, 
                 conversations, jobs, roots, refusals, store_files, file_batches, chunks, generations, documents,
             ):  # fmt: skip
                 connection.execute(delete(table).where(table.c.store_id == store.id))

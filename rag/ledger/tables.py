@@ -45,6 +45,15 @@ stores = Table(
     Index(None, "tenant"),
 )
 
+# How surely retrieval in a store tells that a question is answered, fitted on its owner's own questions.
+calibrations = Table(
+    "calibrations",
+    metadata,
+    Column("store_id", ForeignKey("stores.id"), primary_key=True),
+    Column("calibration", JSON, nullable=False),
+    Column("fitted_at", Float, nullable=False),
+)
+
 documents = Table(
     "documents",
     metadata,

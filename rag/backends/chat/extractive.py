@@ -15,7 +15,7 @@ from rag.backends.chat.quotable import Quotable, is_line, quotables
 from rag.backends.chat.relevance import Scored, score_by_words
 from rag.concurrency import in_thread
 from rag.events import FinishReason, Usage
-from rag.protocols import Embedder, ModelDelta, Prompt, Sampling
+from rag.protocols import Embedder, ModelDelta, Prompt, Reranker, Sampling
 from rag.refusal import NO_ANSWER
 from rag.sentences import split_sentences
 from rag.settings import ChatSettings
@@ -23,9 +23,14 @@ from rag.settings import ChatSettings
 MOST_SENTENCES: Final = 3
 CONTEXT_TOKENS: Final = 32_768
 LEAST_COVERAGE: Final = 0.2
+CANDIDATES: Final = 12
+# By words and likeness, without a reranker.
 CLOSE_TO_BEST: Final = 0.7
-EMBEDDED_CANDIDATES: Final = 12
 SIMILARITY_WEIGHT: Final = 0.5
+# By a reranker, whose sure scores are too sure to be compared: 0.99 and 0.9 are both good sentences.
+CLOSE_TO_BEST_JUDGED: Final = 0.8
+TEMPERATURE: Final = 3.0
+JUDGING_MS: Final = 400.0
 
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+|[^\w\s]")
 
@@ -40,10 +45,12 @@ class ExtractiveChatModel:
 
     Args:
         embedder: adds the likeness of question and sentence to the likeness of their words.
+        reranker: judges question and sentence together, in place of that; closed with this model.
     """
 
-    def __init__(self, embedder: Embedder | None = None) -> None:
+    def __init__(self, embedder: Embedder | None = None, reranker: Reranker | None = None) -> None:
         self._embedder = embedder
+        self._reranker = reranker
 
     @property
     def name(self) -> str:
@@ -60,7 +67,7 @@ class ExtractiveChatModel:
         return len(_TOKEN.findall(text))
 
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[ModelDelta]:
-        """Yield sentence by sentence. Raises UpstreamError when the embedder does."""
+        """Yield sentence by sentence. Raises UpstreamError when the embedder or the reranker does."""
         chosen = await self._choose(prompt)
         pieces = _joined([quotable.text for quotable in chosen]) if chosen else [NO_ANSWER]
         pieces, reason = self._cut(_before_stop(pieces, sampling.stop), sampling.max_tokens)
@@ -71,7 +78,9 @@ class ExtractiveChatModel:
         yield ModelDelta(finish_reason=reason, usage=Usage(prompt_tokens=read, completion_tokens=written))
 
     async def close(self) -> None:
-        """Nothing to release: the embedder belongs to whoever gave it."""
+        """Release the reranker; the embedder belongs to whoever gave it."""
+        if self._reranker is not None:
+            await self._reranker.close()
 
     async def _choose(self, prompt: Prompt) -> list[Quotable]:
         candidates = await in_thread(quotables, prompt.hits)
@@ -80,9 +89,12 @@ class ExtractiveChatModel:
         ranked = [found for found in ranked if found.coverage > 0]
         if not ranked or max(found.coverage for found in ranked) < LEAST_COVERAGE:
             return []
+        if self._reranker is not None:
+            ranked = await _by_judgement(self._reranker, prompt.question, ranked[:CANDIDATES])
+            return _in_document_order(_select(ranked, CLOSE_TO_BEST_JUDGED))
         if self._embedder is not None:
-            ranked = await _by_likeness(self._embedder, prompt.question, ranked[:EMBEDDED_CANDIDATES])
-        return _in_document_order(_select(ranked))
+            ranked = await _by_likeness(self._embedder, prompt.question, ranked[:CANDIDATES])
+        return _in_document_order(_select(ranked, CLOSE_TO_BEST))
 
     def _cut(self, pieces: Sequence[str], max_tokens: int | None) -> tuple[list[str], FinishReason]:
         """Keep the pieces, and of the last one the words, that fit."""
@@ -111,12 +123,28 @@ async def _by_likeness(embedder: Embedder, question: str, ranked: Sequence[Score
     return sorted(scored, key=lambda found: (-found.score, found.quotable.hit_index, found.quotable.start))
 
 
-def _select(ranked: Sequence[Scored]) -> list[Quotable]:
+async def _by_judgement(reranker: Reranker, question: str, ranked: Sequence[Scored]) -> list[Scored]:
+    """Order by what a reranker makes of each sentence below its heading; what it had no time for comes last."""
+    texts = [f"{found.quotable.heading}\n{found.quotable.text}".strip() for found in ranked]
+    judged = await reranker.score(question, texts, JUDGING_MS)
+    softened = [_softened(score) for score in judged] + [0.0] * (len(ranked) - len(judged))
+    scored = [
+        Scored(each.quotable, each.terms, each.coverage, score) for each, score in zip(ranked, softened, strict=True)
+    ]
+    return sorted(scored, key=lambda found: -found.score)  # of equal scores, the better one by words
+
+
+def _softened(probability: float) -> float:
+    sure = min(max(probability, 1e-6), 1 - 1e-6)
+    return float(1 / (1 + ((1 - sure) / sure) ** (1 / TEMPERATURE)))
+
+
+def _select(ranked: Sequence[Scored], close: float) -> list[Quotable]:
     """The best sentence, and those near it that cover a part of the question which it leaves open."""
     best = ranked[0]
     chosen, covered = [best.quotable], set(best.terms)
     for found in ranked[1:]:
-        if len(chosen) == MOST_SENTENCES or found.score < CLOSE_TO_BEST * best.score:
+        if len(chosen) == MOST_SENTENCES or found.score < close * best.score:
             break
         if found.terms - covered and found.quotable.text not in {quotable.text for quotable in chosen}:
             chosen.append(found.quotable)

@@ -22,6 +22,14 @@ def upgrade() -> None:
         conversations.add_column(sa.Column("tenant", sa.String(64), nullable=False, server_default="default"))
         conversations.add_column(sa.Column("key_id", sa.String(40), nullable=False, server_default=""))
     op.create_table(
+        "calibrations",
+        sa.Column("store_id", sa.String(36), nullable=False),
+        sa.Column("calibration", sa.JSON(), nullable=False),
+        sa.Column("fitted_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("store_id", name="pk_calibrations"),
+        sa.ForeignKeyConstraint(["store_id"], ["stores.id"], name="fk_calibrations_store_id"),
+    )
+    op.create_table(
         "api_keys",
         sa.Column("id", sa.String(40), nullable=False),
         sa.Column("sha256", sa.String(64), nullable=False),
@@ -112,7 +120,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("idempotent_requests", "responses", "file_batches", "store_files", "files", "api_keys"):
+    for table in ("calibrations", "idempotent_requests", "responses", "file_batches", "store_files", "files", "api_keys"):
         op.drop_table(table)
     with op.batch_alter_table("conversations") as conversations:
         conversations.drop_column("key_id")
