@@ -12,7 +12,20 @@ from api import errors
 from api.dependencies import Live
 from api.drain import Drain
 from api.guards import Guard
-from api.routes import chat_completions, conversations, feedback, health, models
+from api.housekeeping import kept_house
+from api.idempotency import Idempotency
+from api.routes import (
+    chat_completions,
+    conversations,
+    feedback,
+    file_batches,
+    files,
+    health,
+    models,
+    store_files,
+    store_search,
+    vector_stores,
+)
 from api.shutdown import Gate
 from rag.assembly import open_answerer, open_engine
 from rag.settings import Settings
@@ -22,7 +35,9 @@ from rag.settings import Settings
 async def open_live(settings: Settings) -> AsyncIterator[Live]:
     """Open the engine and its chat model for serving. Raises as `open_engine` and `open_answerer`."""
     async with open_engine(settings) as engine, open_answerer(engine) as answerer:
-        yield Live(engine, answerer, asyncio.Semaphore(settings.server.max_concurrent_answers))
+        live = Live(engine, answerer, asyncio.Semaphore(settings.server.max_concurrent_answers))
+        async with kept_house(live), live.worker:
+            yield live
 
 
 def create_app(
@@ -41,9 +56,12 @@ def create_app(
         lifespan=lifespan,
     )  # fmt: skip
     app.state.drain = Drain()
+    app.add_middleware(Idempotency)
     app.add_middleware(Gate, drain=app.state.drain)
     app.add_middleware(Guard, settings=settings.server)
     errors.install(app)
-    for module in (chat_completions, conversations, feedback, models, health):
+    for module in (
+        chat_completions, conversations, feedback, models, health, files, vector_stores, store_files, file_batches, store_search,
+    ):  # fmt: skip
         app.include_router(module.router)
     return app

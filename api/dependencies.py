@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from ingest.background import BackgroundWorker
 from rag.access import Caller
 from rag.answering import Answerer
 from rag.assembly import Engine
@@ -23,6 +24,14 @@ class Live:
     engine: Engine
     answerer: Answerer
     answers: asyncio.Semaphore
+    # Copies of original files are made two at a time, since each may take as much memory as a file may have.
+    originals: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    examination: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # Works once it is entered, as open_live does.
+    worker: BackgroundWorker = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "worker", BackgroundWorker(self.engine))
 
 
 def _live(request: Request) -> Live:

@@ -80,6 +80,23 @@ def last_inside(text: str, block: Block, least: int, most: int) -> int | None:
     return None
 
 
+def first_inside(text: str, block: Block, least: int, most: int) -> int | None:
+    """The first place from `least` to `most`, both included, where a passage of a block can begin, as `last_inside`.
+
+    Of places of all ranks the one that comes first, save that prose begins at a line only where it can nowhere else.
+    """
+    least, most = max(least, block.start + 1), min(most, block.end)
+    found: list[int] = []
+    for pattern in _RANKED[block.kind] if least <= most else ():
+        if found and pattern is _RANKED[block.kind][-1]:
+            break
+        for match in pattern.finditer(text, max(block.start, least - _CONTEXT), min(most + _CONTEXT, block.end)):
+            if least <= match.end() <= most:
+                found.append(match.end())
+                break
+    return min(found, default=None)
+
+
 def last_within(places: Sequence[int], least: int, most: int) -> int | None:
     """The last of the ascending places from `least` to `most`, both included."""
     at = bisect_right(places, most) - 1

@@ -6,16 +6,21 @@ the best place that there is inside of a block of its kind (`ingest.boundaries`)
 A heading, a slide and a cell begin a chunk unless little was said before, and a heading never ends one; a chunk never
 reaches from one sheet or entry into the next; a table or a code block that fits into a chunk is never cut. The parts
 of a table that does not fit carry its header in their prefix.
+
+Where an overlap is asked for, a chunk begins with the end of the one before: at the first block or sentence of it that
+lies within so many tokens, or at a word where none does. What begins a section, sheet or entry begins with nothing of
+the one before, whose heading path would be wrong for it.
 """
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ingest.boundaries import SHOWN, find_boundaries, last_inside, last_within, whole_cover
+from ingest.boundaries import SHOWN, find_boundaries, first_inside, last_inside, last_within, whole_cover
 from ingest.prefixes import Prefixes
 from rag.documents import Chunk, Document, Locator, chunk_id, line_breaks, locate
 from rag.protocols import Tokenizer
@@ -26,6 +31,7 @@ _SEGMENT_CHARACTERS = 1 << 16  # tokenized at once: bounds the memory of the off
 _CHARACTERS_PER_TOKEN = 16  # a long unbroken run is one unknown token to a word-piece model, but no passage to quote
 _TINY_SHARE = 8  # a section shorter than this part of the limit is joined with the next
 _PREFIX_SHARE = 4  # the heading path takes at most this part of the limit, and so does a table's header
+_WORD_START = re.compile(r"\s+(?=\S)")
 _ATOMIC = frozenset({"table", "code"})
 
 
@@ -36,6 +42,7 @@ def chunk_document(
     tokenizer: Tokenizer,
     max_tokens: int,
     *,
+    overlap_tokens: int = 0,
     titled: bool = True,
 ) -> list[Chunk]:
     """Cut a document.
@@ -46,14 +53,17 @@ def chunk_document(
         generation: likewise.
         tokenizer: the embedder's.
         max_tokens: the longest `embedded_text`, prefix included, in the tokenizer's tokens.
+        overlap_tokens: how many of them a chunk may share with the one before, at most half of `max_tokens`.
         titled: whether the title is the document's own and opens the prefix. The name of a file does not, or
             renaming the file would change what is embedded.
 
     Returns:
-        Chunks in the document's order that do not overlap; every character of its text that is not white space lies
-        in exactly one. `headings` is the heading path of the chunk's first block, `locator` spans all its blocks.
+        Chunks in the document's order; every character of its text that is not white space lies in one of them, and
+        without an overlap in exactly one. None lies within another. `headings` is the heading path of the chunk's
+        first block, `locator` spans all its blocks.
     """
-    return list(_Cutter(document, document_id, generation, tokenizer, max_tokens, titled=titled).chunks())
+    overlap = min(overlap_tokens, max_tokens // 2)
+    return list(_Cutter(document, document_id, generation, tokenizer, max_tokens, overlap, titled=titled).chunks())
 
 
 class _Cutter:
@@ -64,6 +74,7 @@ class _Cutter:
         generation: str,
         tokenizer: Tokenizer,
         max_tokens: int,
+        overlap_tokens: int,
         *,
         titled: bool,
     ) -> None:
@@ -72,6 +83,7 @@ class _Cutter:
         self._generation = generation
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
+        self._overlap_tokens = overlap_tokens
         self._blocks = whole_cover(document)
         self._starts = array("Q", [block.start for block in self._blocks])
         self._tokens = _token_starts(self._text, self._starts, tokenizer)
@@ -86,9 +98,10 @@ class _Cutter:
         position = self._next_shown(0)
         line_ends = _LineEnds(self._text)
         ordinal = 0
+        begun_at = behind = -1
         while position is not None:
+            position, prefix, end = self._next_cut(begun_at, behind, position)
             first = self._block_at(position)
-            prefix, end = self._cut(position, first)
             text = self._text[position:end].rstrip()
             end = position + len(text)
             blocks = tuple(self._blocks[first : self._block_at(end - 1) + 1])
@@ -108,7 +121,56 @@ class _Cutter:
                 blocks=blocks,
             )
             ordinal += 1
+            begun_at, behind = position, end
             position = self._next_shown(end)
+
+    def _next_cut(self, begun_at: int, behind: int, position: int) -> tuple[int, str, int]:
+        """Where the next chunk begins, its prefix, and its end.
+
+        Args:
+            begun_at: where the chunk before begins.
+            behind: where it ends.
+            position: what comes next and was in no chunk.
+        """
+        start = self._shared_from(begun_at, behind, position) if self._overlap_tokens and begun_at >= 0 else None
+        if start is not None:
+            prefix, end = self._cut(start, self._block_at(start))
+            # Much is said twice then, so enough has to be new: else a table that no longer fits would go in splinters.
+            if end == len(self._text) or self._count(position, end) >= max(1, self._max_tokens // _TINY_SHARE):
+                return start, prefix, end
+        prefix, end = self._cut(position, self._block_at(position))
+        return position, prefix, end
+
+    def _shared_from(self, begun_at: int, behind: int, position: int) -> int | None:
+        """Where in the chunk before the shared text begins, None where nothing is shared."""
+        edges = [
+            last_within(each, begun_at + 1, position) for each in (self._boundaries.walls, self._boundaries.sections)
+        ]
+        least = max(begun_at + 1, *(edge or 0 for edge in edges))
+        tokens = self._tokens
+        at = max(bisect_left(tokens, behind) - self._overlap_tokens, bisect_left(tokens, least))
+        while at < len(tokens) and tokens[at] < behind:
+            start = self._passage_from(tokens[at], behind)
+            if start is None:
+                return None
+            # A slice can have more tokens than the pass over the whole text saw in it.
+            surplus = self._tokenizer.count(self._text[start:behind]) - self._overlap_tokens
+            if surplus <= 0:
+                return start
+            at = bisect_left(tokens, start) + surplus
+        return None
+
+    def _passage_from(self, least: int, behind: int) -> int | None:
+        """The first place from `least` on where a passage can begin that ends at `behind`: block, sentence or word."""
+        at = bisect_left(self._starts, least)
+        block = self._starts[at] if at < len(self._starts) and self._starts[at] < behind else None
+        inside = first_inside(self._text, self._blocks[self._block_at(least)], least, behind - 1)
+        places = [place for place in (block, inside) if place is not None]
+        if not places:
+            space = _WORD_START.search(self._text, max(least - 1, 0), behind)
+            return space.end() if space else None
+        found = SHOWN.search(self._text, min(places), behind)
+        return found.start() if found else None
 
     def _cut(self, start: int, first: int) -> tuple[str, int]:
         """The prefix, and the end of the chunk from `start`, counted exactly: a slice can have more tokens than the

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rag.attributes import to_ask
 from rag.concurrency import in_thread
-from rag.documents import Chunk, Point, text_key
+from rag.documents import AttributeValue, Chunk, Point, text_key
 from rag.errors import UpstreamError
-from rag.ledger.documents import Documents, Indexed
+from rag.ledger.documents import DocumentRecord, Documents, Indexed
 from rag.protocols import ChunkStore, Embedder, SparseEncoder
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class PointMaker:
             lambda: [self._sparse.encode_passage(words_of(item, chunk)) for item in batch for chunk in item.chunks]
         )
         return [
-            Point(chunk.id, chunk.document_id, chunk.generation, vector, terms)
-            for chunk, vector, terms in zip(chunks, dense, sparse, strict=True)
+            Point(chunk.id, chunk.document_id, chunk.generation, vector, terms, asked, tuple(record.groups))
+            for (chunk, record, asked), vector, terms in zip(_described(batch), dense, sparse, strict=True)
         ]
 
     async def _dense(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
@@ -74,10 +75,14 @@ class PointMaker:
         return vectors
 
 
-def words_of(item: Indexed, chunk: Chunk) -> str:
-    """What the word index sees of a chunk: all that is embedded, and the title where that leaves it out.
+def _described(batch: Sequence[Indexed]) -> Iterator[tuple[Chunk, DocumentRecord, Mapping[str, AttributeValue]]]:
+    """Every chunk with its document, and what filters may ask of that."""
+    for item in batch:
+        asked = to_ask(item.record.uri, item.record.media_type, item.record.attributes)
+        for chunk in item.chunks:
+            yield chunk, item.record, asked
 
-    The name of a file is such a title: people search for it, but to change it must not change what is embedded.
-    """
-    title = item.record.title
-    return chunk.embedded_text if chunk.prefix.startswith(title) else f"{title}\n{chunk.embedded_text}"
+
+def words_of(item: Indexed, chunk: Chunk) -> str:
+    """What the word index sees of a chunk."""
+    return chunk.words_with(item.record.title)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from ingest.embedding import PointMaker
+from ingest.origins import name_of, origin_of
 from ingest.outcomes import BLAMELESS, FINE_FOR_PICTURES, FileOutcome, IngestSummary
 from ingest.parsers.registry import is_picture
 from ingest.planning import Planner, Recipes, refusal_of
 from ingest.reading import Reader
 from ingest.sandbox import ParserPool
 from ingest.source_files import Refused, SourceFile
-from ingest.sources import path_of, source_at, walk
 from ingest.waiting import Waiting
 from ingest.writing import Checkpoint, Writer
 from rag.assembly import Engine
 from rag.concurrency import in_thread
 from rag.documents import Point
-from rag.errors import InvalidInputError, LeaseLostError, ParseError, StorageError
+from rag.errors import IngestStoppedError, LeaseLostError, ParseError, StorageError
 from rag.ledger.documents import DocumentRecord, Indexed
-from rag.ledger.jobs import Job, JobFile
+from rag.ledger.jobs import WITHDRAWN, Job, JobFile
 from rag.ledger.leases import Lease
 from rag.ledger.refusals import Refusal
 
@@ -37,6 +36,7 @@ BATCH_CHUNKS = 256
 WAITING_CHARACTERS = 4_000_000
 
 PAGE_FILES = 64
+_COUNTS = 5
 PAGE_DOCUMENTS = 500
 
 
@@ -56,13 +56,24 @@ OnProgress = Callable[[Progress], None]
 class JobRun:
     """The state of one run. `all`, then `finish` or `fail`; every ledger write is under the lease."""
 
-    def __init__(self, engine: Engine, job: Job, lease: Lease, checkpoint: Checkpoint, on_progress: OnProgress) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        job: Job,
+        lease: Lease,
+        checkpoint: Checkpoint,
+        on_progress: OnProgress,
+        stop: asyncio.Event | None = None,
+    ) -> None:
+        """Args: once `stop` is set, `all` raises IngestStoppedError as soon as nothing is half written."""
         self._engine = engine
         self._job = job
         self._lease = lease
         self._jobs = engine.jobs.under_lease(lease)
         self._documents = engine.documents.under_lease(lease)
-        self._paths = [path_of(uri) for uri in job.paths]
+        self._origin = origin_of(engine, job, lease)
+        self._stop = stop or asyncio.Event()
+        self._writing = asyncio.Lock()
         self._checkpoint = checkpoint
         self._on_progress = on_progress
         self._recipes = Recipes(engine)
@@ -90,21 +101,26 @@ class JobRun:
     async def _scan(self) -> bool:
         """Note every file that is there; returns whether any has to be read."""
         planner = Planner(self._engine, self._job.store_id, retry=self._job.retry)
-        files = await in_thread(walk, self._paths, self._engine.settings.ingest)
+        files = await in_thread(self._origin.found)
         todo = False
         while True:
             rows, outcomes, refusals = await in_thread(planner.judge, files, self._found)
             if not rows:
                 break
+            if self._stop.is_set():
+                raise stopped()
             await in_thread(self._jobs.add, self._job.id, rows)
             if refusals:
                 await in_thread(self._engine.refusals.replace, self._job.store_id, refusals, self._lease)
+            await in_thread(self._origin.settle, outcomes)
             todo = todo or len(outcomes) < len(rows)
             self._found += len(rows)
             for outcome in outcomes:
                 self._report(outcome)
-        if not self._found and not await in_thread(self._jobs.gone, self._job, "", 1):
-            raise nothing_found(self._paths)
+        if not self._found and not await in_thread(self._origin.gone, "", 1):
+            nothing = self._origin.nothing()
+            if nothing:
+                raise nothing
         return todo
 
     async def _read_and_write(self, attempts: int) -> None:
@@ -116,13 +132,20 @@ class JobRun:
                 readers = 1 if attempts else pool.size
                 tasks.create_task(self._feed(todo, attempts, readers))
                 tasks.create_task(self._embed(ready, embedded))
-                tasks.create_task(self._write(embedded))
+                stopping = tasks.create_task(self._stop_when_asked())
+                writing = tasks.create_task(self._write(embedded))
+                writing.add_done_callback(lambda _: stopping.cancel())
                 async with asyncio.TaskGroup() as reading:
                     for _ in range(readers):
                         reading.create_task(self._read_files(todo, ready, pool))
                 await ready.end()
         except ExceptionGroup as failures:
             raise _first(failures) from failures
+
+    async def _stop_when_asked(self) -> None:
+        await self._stop.wait()
+        async with self._writing:
+            raise stopped()
 
     async def _feed(
         self, todo: asyncio.Queue[tuple[JobFile, DocumentRecord | None] | None], attempts: int, readers: int
@@ -153,14 +176,16 @@ class JobRun:
                 await self._refuse(file, "internal", f"{type(error).__name__}: {error}")
             else:
                 if document is None:
+                    outcome = FileOutcome(file.uri, "unchanged")
                     await in_thread(self._jobs.close, self._job.id, file.uri, "unchanged")
-                    self._report(FileOutcome(file.uri, "unchanged"))
+                    await in_thread(self._origin.settle, [outcome])
+                    self._report(outcome)
                 else:
                     self._reasons[file.uri] = file.reason
                     await ready.put(document)
 
     async def _read(self, file: JobFile, known: DocumentRecord | None, pool: ParserPool) -> Indexed | None:
-        source = await in_thread(source_at, file.uri, file.root_uri, self._engine.settings.ingest)
+        source = await in_thread(self._origin.at, file.uri, file.root_uri)
         if isinstance(source, Refused):
             raise ParseError(source.reason, source.message)
         return await self._reader.read(source, known, pool)
@@ -170,20 +195,24 @@ class JobRun:
         if reason in BLAMELESS and not file.attempts:
             await in_thread(self._jobs.close, self._job.id, file.uri, "todo", file.reason)
             return
-        skipped = reason in FINE_FOR_PICTURES and is_picture(path_of(file.uri).name)
-        outcome = FileOutcome(file.uri, "skipped" if skipped else "failed", reason, message)
-        await in_thread(self._remember, file, outcome)
+        is_fine = reason in FINE_FOR_PICTURES and is_picture(name_of(file.uri))
+        outcome = FileOutcome(file.uri, "skipped" if is_fine or reason == WITHDRAWN else "failed", reason, message)
+        if reason == WITHDRAWN:
+            await in_thread(self._jobs.close, self._job.id, file.uri, "skipped", reason)
+        else:
+            await in_thread(self._remember, file, outcome)
         self._report(outcome)
 
     def _remember(self, file: JobFile, outcome: FileOutcome) -> None:
         store_id = self._job.store_id
-        source = source_at(file.uri, file.root_uri, self._engine.settings.ingest)
+        source = self._origin.at(file.uri, file.root_uri)
         before = self._engine.refusals.at(store_id, [file.uri]).get(file.uri)
         refusal = Refusal(file.uri, outcome.outcome, outcome.reason, outcome.message)
         if isinstance(source, SourceFile):
-            refusal = refusal_of(source, outcome, self._recipes.trial_of(source.path.name), before)
+            refusal = refusal_of(source, outcome, self._recipes.trial_of(source.path.name, source.terms), before)
         self._engine.refusals.replace(store_id, [refusal], self._lease)
         self._jobs.close(self._job.id, file.uri, outcome.outcome, outcome.reason)
+        self._origin.settle([outcome])
 
     async def _embed(self, ready: Waiting, embedded: asyncio.Queue[tuple[list[Indexed], list[Point]] | None]) -> None:
         while batch := await ready.take(BATCH_CHUNKS):
@@ -195,7 +224,8 @@ class JobRun:
     async def _write(self, embedded: asyncio.Queue[tuple[list[Indexed], list[Point]] | None]) -> None:
         while (item := await embedded.get()) is not None:
             batch, points = item
-            await self._writer.write(batch, points, self._job.id)
+            async with self._writing:
+                await self._writer.write(batch, points, self._job.id)
             for each in batch:
                 reason = self._reasons.pop(each.record.uri)
                 self._report(FileOutcome(each.record.uri, "indexed", reason, chunks=len(each.chunks)))
@@ -207,9 +237,9 @@ class JobRun:
         """
         closed = tuple(f"{uri}/" for uri in await in_thread(self._jobs.uris, self._job.id, "unreadable"))
         after = ""
-        while page := await in_thread(self._jobs.gone, self._job, after, PAGE_DOCUMENTS):
+        while page := await in_thread(self._origin.gone, after, PAGE_DOCUMENTS):
             after = page[-1][0]
-            gone = [row for row in page if row[2] not in BLAMELESS and not row[0].startswith(closed)]
+            gone = [row for row in page if row[2] not in self._origin.kept and not row[0].startswith(closed)]
             missing = [uri for uri, _, reason in gone if not reason]
             self._removed += len(missing)
             self._moved += await in_thread(self._jobs.count_moved, self._job, missing)
@@ -221,9 +251,15 @@ class JobRun:
         tally = await in_thread(self._jobs.tally, self._job.id)
         summary = IngestSummary.of(self._job.store, self._found, tally)
         summary.removed, summary.moved = self._removed, self._moved
-        summary.chunks = await in_thread(self._documents.count_chunks, self._job.store_id)
-        points = await self._engine.vectors.count(self._job.store_id)
-        if points != summary.chunks:
+        points = -1
+        for _ in range(_COUNTS):
+            # Uploads are taken out of sight at any time; what is left of them is not to be counted.
+            await self._writer.sweep()
+            summary.chunks = await in_thread(self._documents.count_chunks, self._job.store_id)
+            points = await self._engine.vectors.count(self._job.store_id)
+            if points == summary.chunks:
+                break
+        else:
             raise StorageError(
                 f"The vector store holds {points} points of {self._job.store!r}, the ledger {summary.chunks} chunks. "
                 f"Mend it: quoth doctor --store {self._job.store} --repair."
@@ -232,8 +268,7 @@ class JobRun:
 
     async def finish(self, summary: IngestSummary) -> None:
         """Note that the job is done, and make what it deleted unreadable."""
-        await in_thread(self._jobs.drop_refusals, self._job)
-        await in_thread(self._jobs.remember_roots, self._job)
+        await in_thread(self._origin.finish)
         await in_thread(self._jobs.finish, self._job, summary.as_dict())
         if self._writer.has_deleted:
             await in_thread(self._documents.purge)
@@ -251,12 +286,9 @@ class JobRun:
         self._on_progress(Progress(self._found, self._done, outcome))
 
 
-def nothing_found(paths: Sequence[Path]) -> InvalidInputError:
-    """The error of a run that has nothing to read and nothing to remove."""
-    return InvalidInputError(
-        f"There are no files in {', '.join(str(path) for path in paths)}. Name a folder that holds documents; hidden "
-        "and ignored files are not read."
-    )
+def stopped() -> IngestStoppedError:
+    """The error of a run that was asked to end."""
+    return IngestStoppedError("The ingest was stopped in the middle, and goes on when it is run again.")
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ingest.job_run import JobRun, OnProgress, nothing_found
+from ingest.job_run import JobRun, OnProgress
+from ingest.origins import nothing_found
 from ingest.outcomes import IngestSummary
 from ingest.sources import root_uri, walk
 from ingest.writing import Checkpoint, no_checkpoint
 from rag.assembly import Engine
 from rag.concurrency import in_thread
-from rag.errors import LeaseLostError
+from rag.errors import IngestStoppedError, LeaseLostError
 from rag.leasing import hold, store_lease
 from rag.ledger.jobs import Job
+from rag.ledger.stores import require_fingerprint
 
 
 class Ingestor:
@@ -58,7 +61,7 @@ class Ingestor:
         roots = [root_uri(path) for path in paths]
         names = await in_thread(self._engine.stores.names)
         if store not in names and await in_thread(next, walk(paths, self._engine.settings.ingest), None) is None:
-            raise nothing_found(paths)
+            raise nothing_found([str(path) for path in paths])
         owner = await self._engine.open_store(store)
         return await in_thread(self._engine.jobs.submit, owner.id, roots, retry=retry)
 
@@ -69,25 +72,29 @@ class Ingestor:
         on_progress: OnProgress = lambda _: None,
         on_wait: Callable[[], None] = lambda: None,
         wait: bool = True,
+        stop: asyncio.Event | None = None,
     ) -> IngestSummary | None:
         """Do a job, from its beginning; what an earlier attempt has finished is found unchanged. Raises as `run`.
+
+        Once `stop` is set it ends with IngestStoppedError between two batches, and can be taken up again.
 
         Returns:
             None, without `wait` only: another worker is at the store, or has done the job meanwhile.
         """
         started = time.monotonic()
         engine = self._engine
-        await engine.open_store(job.store)
+        store = await in_thread(engine.stores.get, job.store)
+        require_fingerprint(store, engine.embedder.fingerprint)
         lease_name, data_dir = store_lease(job.store_id), engine.settings.data_dir
         async with hold(engine.leases, data_dir, lease_name, on_wait=on_wait, wait=wait) as lease:
             if lease is None or (not wait and (await in_thread(engine.jobs.get, job.id)).state == "done"):
                 return None
-            run = JobRun(engine, job, lease, self._checkpoint, on_progress)
+            run = JobRun(engine, job, lease, self._checkpoint, on_progress, stop)
             try:
                 summary = await run.all()
                 summary.seconds = time.monotonic() - started
                 await run.finish(summary)
-            except LeaseLostError:
+            except (LeaseLostError, IngestStoppedError):
                 raise
             except Exception as error:
                 await run.fail(error)

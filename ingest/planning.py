@@ -12,13 +12,14 @@ from ingest.chunking import RECIPE as CHUNKING_RECIPE
 from ingest.outcomes import PASSING, UNCERTAIN, FileOutcome
 from ingest.parsers.limits import ParserLimits
 from ingest.parsers.registry import recipe_of
-from ingest.source_files import Refused, SourceFile
+from ingest.source_files import NO_TERMS, Refused, SourceFile, Terms
 from rag.assembly import Engine
 from rag.ledger.documents import DocumentRecord
 from rag.ledger.jobs import JobFile
 from rag.ledger.refusals import Refusal
 from rag.settings import IngestSettings
 
+POINTS_RECIPE = "points-1"  # raise its number whenever other attributes go beside the vectors
 SCAN_FILES = 1000  # looked up in the ledger together
 
 
@@ -28,16 +29,22 @@ class Recipes:
     def __init__(self, engine: Engine) -> None:
         settings = engine.settings.ingest
         self._limits = ParserLimits.of(settings)
-        self._rest = f"{CHUNKING_RECIPE};{engine.recipe}"
+        self._rest = f"{CHUNKING_RECIPE};{POINTS_RECIPE};{engine.recipe}"
         self._trial = _digest(settings)
 
-    def of(self, name: str) -> str:
+    def of(self, name: str, terms: Terms = NO_TERMS) -> str:
         """The recipe of a file of this name; part of the document's generation."""
-        return f"{recipe_of(name, self._limits)};{self._rest}"
+        return self.of_text(name, terms) + terms.recipe
 
-    def trial_of(self, name: str) -> str:
+    def of_text(self, name: str, terms: Terms) -> str:
+        """That part of it which text and chunks depend on."""
+        cut = terms.chunking
+        strategy = f";static={cut.max_tokens}/{cut.overlap_tokens}" if cut else ""
+        return f"{recipe_of(name, self._limits)};{self._rest}{strategy}"
+
+    def trial_of(self, name: str, terms: Terms = NO_TERMS) -> str:
         """The recipe and the limits under which the file was tried: where one changes, trying again can succeed."""
-        return f"{self.of(name)};limits={self._trial}"
+        return f"{self.of(name, terms)};limits={self._trial}"
 
 
 def _digest(settings: IngestSettings) -> str:
@@ -93,7 +100,7 @@ class Planner:
         """The file's fate, or None when it has to be read."""
         if isinstance(file, Refused):
             return FileOutcome(file.uri, file.outcome, file.reason, file.message)
-        if compare_stat(file, known, self._recipes.of(file.path.name)) == "unchanged":
+        if compare_stat(file, known, self._recipes.of(file.path.name, file.terms)) == "unchanged":
             return FileOutcome(file.uri, "unchanged")
         if refusal and not self._retry and self._is_hopeless(file, refusal):
             return FileOutcome(
@@ -103,7 +110,7 @@ class Planner:
 
     def _is_hopeless(self, file: SourceFile, refusal: Refusal) -> bool:
         same = (refusal.size_bytes, refusal.mtime_ns) == (file.size_bytes, file.mtime_ns)
-        if not same or refusal.recipe != self._recipes.trial_of(file.path.name):
+        if not same or refusal.recipe != self._recipes.trial_of(file.path.name, file.terms):
             return False
         return refusal.reason not in UNCERTAIN or refusal.attempts >= self._engine.settings.ingest.max_attempts
 

@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from ingest.ignoring import shown
+from ingest.strategy import Chunking
+from rag.documents import AttributeValue
 from rag.errors import ParseError
 
-Reason = Literal["outside_root", "duplicate", "not_regular", "unreadable", "too_large", "empty", "unsupported"]
+Reason = Literal[
+    "outside_root", "duplicate", "not_regular", "unreadable", "too_large", "empty", "unsupported", "withdrawn"
+]
 
 _READ_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a file is to be indexed, where that is said of the single file: of uploads.
+
+    Attributes:
+        attributes: of its document, for filters.
+        groups: that may read it; none for everyone who may read the store.
+        chunking: None for the engine's own.
+        sha256: of the bytes that were uploaded; empty where none is known.
+    """
+
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    chunking: Chunking | None = None
+    sha256: str = ""
+
+    @property
+    def recipe(self) -> str:
+        """What a document depends on besides its text and chunks, in short; empty where nothing is said."""
+        if not self.attributes and not self.groups:
+            return ""
+        said = json.dumps([dict(self.attributes), self.groups], sort_keys=True)
+        return f";terms={hashlib.sha256(said.encode()).hexdigest()[:16]}"
+
+
+NO_TERMS = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +63,7 @@ class SourceFile:
         size_bytes: when it was found.
         mtime_ns: likewise.
         suffix: in lower case, with its dot; empty where there is none.
+        terms: how it is to be indexed.
     """
 
     found_at: str
@@ -38,6 +73,7 @@ class SourceFile:
     size_bytes: int
     mtime_ns: int
     suffix: str
+    terms: Terms = NO_TERMS
 
     @property
     def path(self) -> Path:

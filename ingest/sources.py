@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -29,7 +29,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from ingest.ignored import is_ignored
 from ingest.ignoring import IGNORE_FILE, Rules, joined, rules_above, rules_in, shown
 from ingest.parsers.registry import ARCHIVE_SUFFIXES, format_of, supported_suffixes
-from ingest.source_files import Reason, Refused, SourceFile, too_large
+from ingest.source_files import Reason, Refused, SourceFile, Terms, too_large
 from rag.errors import InvalidInputError
 from rag.settings import IngestSettings
 
@@ -80,6 +80,19 @@ def source_at(uri: str, root_uri: str, limits: IngestSettings) -> SourceFile | R
     if not _is_at_or_below(real, root):
         return judge.refuse(path, uri, "outside_root", _LEADS_OUT)
     return judge.judge(path, real, uri)
+
+
+def judge_at(
+    name: str, real: str, uri: str, root_uri: str, limits: IngestSettings, terms: Terms
+) -> SourceFile | Refused:
+    """A file that lies elsewhere than its name says: an upload.
+
+    Args:
+        name: what it is called; its parser is chosen by that.
+        real: its path without links.
+    """
+    judged = _Judge(root_uri, limits).judge(name, real, uri)
+    return replace(judged, terms=terms) if isinstance(judged, SourceFile) else judged
 
 
 def path_of(uri: str) -> Path:

@@ -12,7 +12,8 @@ from rag.concurrency import in_thread
 from rag.documents import Point
 from rag.errors import StorageError
 from rag.filters import And, Eq, In
-from rag.ledger.documents import Documents, GenerationKey, Indexed
+from rag.ledger.documents import Documents, Indexed
+from rag.ledger.generations import GenerationKey
 from rag.protocols import ChunkStore
 
 SLICE = 256

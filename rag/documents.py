@@ -116,6 +116,13 @@ class Chunk:
         """What the embedder and the sparse encoder see: the heading path, then the slice."""
         return f"{self.prefix}\n{self.text}" if self.prefix else self.text
 
+    def words_with(self, title: str) -> str:
+        """What the word index sees: all that is embedded, and the document's title where that leaves it out.
+
+        The name of a file is such a title: people search for it, but to change it must not change what is embedded.
+        """
+        return self.embedded_text if self.prefix.startswith(title) else f"{title}\n{self.embedded_text}"
+
     def place_of(self, start: int, end: int) -> tuple[tuple[str, ...], Locator]:
         """Heading path and locator of `text[start:end]`, as narrow as the blocks tell; lines and rows are exact."""
         begin, behind = self.char_start + start, self.char_start + end
@@ -219,7 +226,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A chunk that answers a query, joined with what the ledger knows of its document."""
+    """A chunk that answers a query, joined with what the ledger knows of its document.
+
+    `attributes` are those that a user gave the document; `file_id` names the upload that it was made of, if it was.
+    """
 
     store_id: str
     chunk: Chunk
@@ -227,6 +237,8 @@ class SearchHit:
     uri: str
     score: float
     scores: Scores
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    file_id: str | None = None
 
 
 def store_id(name: str) -> str:

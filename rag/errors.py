@@ -13,6 +13,7 @@
     ├── IdempotencyMismatchError    the Idempotency-Key came with another request before
     ├── IdempotencyBusyError        the request of that Idempotency-Key is still at work
     ├── ParseError                  one file could not be turned into text
+    ├── IngestStoppedError          an ingest was asked to end; it goes on when it is run again
     ├── LeaseLostError              another process has taken over what this one was doing
     ├── StorageError                the vector store or the ledger refused or failed
     │   └── StorageUnavailableError     it cannot be reached at present
@@ -100,6 +101,12 @@ class ParseError(QuothError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class IngestStoppedError(QuothError):
+    """An ingest was asked to end in the middle; it goes on when it is run again."""
+
+    retryable = True
 
 
 class LeaseLostError(QuothError):

@@ -11,20 +11,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, tuple_, update
 
+from rag.attributes import file_id_of, of_user
 from rag.documents import AttributeValue, Block, BlockKind, Candidate, Chunk, Locator, SearchHit, text_key
 from rag.ledger.connection import purge
+from rag.ledger.generations import GenerationKey, retire
 from rag.ledger.inspection import Inspection
-from rag.ledger.jobs import note_indexed
+from rag.ledger.jobs import note_indexed, note_withdrawn
 from rag.ledger.leases import Lease
 from rag.ledger.mending import Mending
 from rag.ledger.refusals import drop
+from rag.ledger.store_files import claim
 from rag.ledger.tables import chunks, documents, generations
 from rag.ledger.uris import below
 
 # SQLite allows 32,766 variables in a statement; a batch of rows must stay below that.
 BATCH = 500
-
-GenerationKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,15 @@ class DocumentRecord:
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """A document ready to be switched to: its row, its canonical text and its chunks."""
+    """A document ready to be switched to: its row, its canonical text and its chunks.
+
+    `usage_bytes` are those of its text and its vectors.
+    """
 
     record: DocumentRecord
     text: str
     chunks: Sequence[Chunk]
+    usage_bytes: int = 0
 
 
 class Documents:
@@ -144,17 +149,24 @@ class Documents:
     def switch(self, ready: Sequence[Indexed], job_id: str | None = None) -> list[GenerationKey]:
         """Make these generations the ones that queries see, and note it in the job, in one transaction.
 
+        An upload that the job is no longer to read, since it was detached for example, is not switched to.
+
         Returns:
-            The generations that they replace, now retired: their points are to be deleted, then `forget` called.
+            The generations that they replace, now retired: their points are to be deleted, then `forget` called. Those
+            that were not switched to are among them.
         """
         retired: list[GenerationKey] = []
+        uris: list[str] = []
+        withdrawn: list[str] = []
         with self._transaction() as connection:
             for item in ready:
-                retired += _switch_one(connection, item)
-            uris = [item.record.uri for item in ready]
+                wanted = _is_wanted(connection, item, job_id)
+                retired += _switch_one(connection, item) if wanted else _abandon(connection, item.record)
+                (uris if wanted else withdrawn).append(item.record.uri)
             drop(connection, ready[0].record.store_id, uris)
             if job_id:
                 note_indexed(connection, job_id, uris)
+                note_withdrawn(connection, job_id, withdrawn)
         return retired
 
     def touch(self, records: Sequence[DocumentRecord]) -> None:
@@ -169,17 +181,8 @@ class Documents:
 
     def retire(self, store_id: str, document_ids: Sequence[str]) -> list[GenerationKey]:
         """Take documents out of sight; returns their generations, whose points are to be deleted."""
-        keys: list[GenerationKey] = []
         with self._transaction() as connection:
-            for start in range(0, len(document_ids), BATCH):
-                some = document_ids[start : start + BATCH]
-                owned = and_(generations.c.store_id == store_id, generations.c.document_id.in_(some))
-                found = connection.execute(select(generations.c.document_id, generations.c.generation).where(owned))
-                keys += [(row[0], row[1]) for row in found]
-                connection.execute(update(generations).where(owned).values(state="retired", text=None))
-                for table, column in ((chunks, chunks.c.document_id), (documents, documents.c.id)):
-                    connection.execute(delete(table).where(table.c.store_id == store_id, column.in_(some)))
-        return keys
+            return retire(connection, store_id, document_ids)
 
     def leftovers(self, store_id: str) -> list[GenerationKey]:
         """Generations that an interrupted ingest left half written or half deleted."""
@@ -200,6 +203,20 @@ class Documents:
     def purge(self) -> None:
         """Make what was deleted unreadable in the ledger's files, as far as its readers let it."""
         purge(self._engine)
+
+    def content(self, record: DocumentRecord) -> Indexed | None:
+        """A document as it is stored, without its points; None when it is not whole any more."""
+        mine = (generations.c.document_id == record.id, generations.c.generation == record.generation)
+        ordered = (
+            select(chunks, _slice())
+            .select_from(_chunks_of_active())
+            .where(chunks.c.document_id == record.id, chunks.c.generation == record.generation)
+            .order_by(chunks.c.ordinal)
+        )
+        with self._engine.connect() as connection:
+            text = connection.scalars(select(generations.c.text).where(*mine)).first()
+            found = [_chunk(row) for row in connection.execute(ordered).mappings()]
+        return Indexed(record, text, found) if text and found else None
 
     def count_chunks(self, store_id: str) -> int:
         """Chunks that queries can find."""
@@ -241,6 +258,21 @@ def _states(connection: Connection, keys: Sequence[GenerationKey]) -> dict[Gener
     key = tuple_(generations.c.document_id, generations.c.generation)
     query = select(generations.c.document_id, generations.c.generation, generations.c.state).where(key.in_(keys))
     return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def _is_wanted(connection: Connection, item: Indexed, job_id: str | None) -> bool:
+    file_id = file_id_of(item.record.uri)
+    return file_id is None or claim(connection, item.record.store_id, file_id, job_id, item.usage_bytes)
+
+
+def _abandon(connection: Connection, record: DocumentRecord) -> list[GenerationKey]:
+    """Retire a generation that was written and is not wanted any more; one that is visible by now stays so."""
+    visible = select(documents.c.generation).where(documents.c.id == record.id)
+    if connection.scalars(visible).first() == record.generation:
+        return []
+    mine = _is({"document_id": record.id, "generation": record.generation})
+    connection.execute(update(generations).where(mine).values(state="retired", text=None))
+    return [(record.id, record.generation)]
 
 
 def _switch_one(connection: Connection, item: Indexed) -> list[GenerationKey]:
@@ -309,7 +341,7 @@ def _visible(connection: Connection, store_ids: Sequence[str], ids: Sequence[str
     found: dict[str, Mapping[str, Any]] = {}
     for start in range(0, len(ids), BATCH):
         query = (
-            select(chunks, documents.c.title, documents.c.uri, _slice())
+            select(chunks, documents.c.title, documents.c.uri, documents.c.attributes, _slice())
             .select_from(_chunks_of_active())
             .where(chunks.c.store_id.in_(store_ids), chunks.c.id.in_(ids[start : start + BATCH]))
         )
@@ -321,15 +353,19 @@ def _block(start: int, end: int, kind: BlockKind, headings: list[str], locator: 
     return Block(start, end, kind, tuple(headings), Locator.from_dict(locator))
 
 
-def _hit(row: Mapping[str, Any], candidate: Candidate) -> SearchHit:
-    chunk = Chunk(
+def _chunk(row: Mapping[Any, Any]) -> Chunk:
+    return Chunk(
         id=row["id"], document_id=row["document_id"], generation=row["generation"], ordinal=row["ordinal"],
         text=row["text"], char_start=row["char_start"], char_end=row["char_end"], prefix=row["prefix"],
         headings=tuple(row["headings"]), locator=Locator.from_dict(row["locator"]),
         blocks=tuple(_block(*fields) for fields in row["blocks"]),
     )  # fmt: skip
+
+
+def _hit(row: Mapping[str, Any], candidate: Candidate) -> SearchHit:
     scores = candidate.scores
     score = next(s for s in (scores.rerank, scores.fused, scores.dense, scores.sparse, 0.0) if s is not None)
     return SearchHit(
-        store_id=row["store_id"], chunk=chunk, title=row["title"], uri=row["uri"], score=score, scores=replace(scores)
-    )
+        store_id=row["store_id"], chunk=_chunk(row), title=row["title"], uri=row["uri"], score=score,
+        scores=replace(scores), attributes=of_user(row["attributes"]), file_id=file_id_of(row["uri"]),
+    )  # fmt: skip

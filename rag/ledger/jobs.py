@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, select, update
 
@@ -24,6 +24,7 @@ JobState = Literal["waiting", "running", "stopped", "done", "failed"]
 Outcome = Literal["todo", "indexed", "unchanged", "skipped", "failed"]
 
 TODO: Outcome = "todo"
+WITHDRAWN: Final = "withdrawn"  # of an upload that was detached, cancelled or attached anew while a job was at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +109,7 @@ class Jobs:
                 if sorted(row["paths"]) == sorted(paths):
                     connection.execute(update(jobs).where(jobs.c.id == row["id"]).values(retry=int(retry)))
                     return _job({**row, "retry": int(retry)})
-            identity = str(uuid.uuid4())
-            values = {
-                "state": "waiting",
-                "paths": list(paths),
-                "retry": int(retry),
-                "fence": 0,
-                "counts": {},
-                "error": "",
-            }
-            connection.execute(insert(jobs).values(id=identity, store_id=store_id, created_at=time.time(), **values))
+            identity = new_job(connection, store_id, paths, retry=retry)
             return _job(connection.execute(_select().where(jobs.c.id == identity)).mappings().one())
 
     def get(self, job_id: str) -> Job:
@@ -225,6 +217,23 @@ class Jobs:
         with self._engine.connect() as connection:
             return [(row[0], row[1], row[2]) for row in connection.execute(query)]
 
+    def refused(self, job: Job, after: str, limit: int) -> list[tuple[str, str, str]]:
+        """As `gone`, but only documents whose file the job has found and refused."""
+        refused = and_(
+            job_files.c.job_id == job.id,
+            job_files.c.outcome.in_(("skipped", "failed")),
+            job_files.c.reason != WITHDRAWN,
+        )
+        query = (
+            select(documents.c.uri, documents.c.id, job_files.c.reason)
+            .select_from(documents.join(job_files, job_files.c.uri == documents.c.uri))
+            .where(documents.c.store_id == job.store_id, refused, documents.c.uri > after)
+            .order_by(documents.c.uri)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+
     def uris(self, job_id: str, reason: str) -> list[str]:
         """The URIs that were refused for a reason."""
         query = select(job_files.c.uri).where(job_files.c.job_id == job_id, job_files.c.reason == reason)
@@ -277,11 +286,28 @@ class Jobs:
             )
 
 
+def new_job(connection: Connection, store_id: str, paths: Sequence[str], *, retry: bool) -> str:
+    """Enter a job that waits, as part of a transaction; returns its id."""
+    identity = str(uuid.uuid4())
+    values = {"state": "waiting", "paths": list(paths), "retry": int(retry), "fence": 0, "counts": {}, "error": ""}
+    connection.execute(insert(jobs).values(id=identity, store_id=store_id, created_at=time.time(), **values))
+    return identity
+
+
 def note_indexed(connection: Connection, job_id: str, uris: Sequence[str]) -> None:
     """Note that these files are indexed, as part of the transaction that makes it so."""
+    _note(connection, job_id, uris, {"outcome": "indexed"})
+
+
+def note_withdrawn(connection: Connection, job_id: str, uris: Sequence[str]) -> None:
+    """Note that these files were not to be read any more by the time they were."""
+    _note(connection, job_id, uris, {"outcome": "skipped", "reason": WITHDRAWN})
+
+
+def _note(connection: Connection, job_id: str, uris: Sequence[str], values: Mapping[str, str]) -> None:
     for start in range(0, len(uris), BATCH):
         mine = and_(job_files.c.job_id == job_id, job_files.c.uri.in_(uris[start : start + BATCH]))
-        connection.execute(update(job_files).where(mine).values(outcome="indexed"))
+        connection.execute(update(job_files).where(mine).values(**values))
 
 
 def _select() -> Any:
