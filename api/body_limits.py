@@ -46,11 +46,13 @@ def bounded(
             return await receive()
         # So long does what has come so far excuse that nothing else has.
         patience = started + grace_seconds + taken / LEAST_BYTES_A_SECOND - clock()
+        if patience <= 0:
+            raise _too_slow()
         try:
-            async with asyncio.timeout(max(patience, 0)):
+            async with asyncio.timeout(patience):
                 message = await receive()
         except TimeoutError:
-            raise HTTPException(408, "The body came too slowly. Send it again over a better connection.") from None
+            raise _too_slow() from None
         taken += len(message.get("body", b""))
         whole = message["type"] != "http.request" or not message.get("more_body", False)
         if taken > limit:
@@ -58,3 +60,7 @@ def bounded(
         return message
 
     return passed_on
+
+
+def _too_slow() -> HTTPException:
+    return HTTPException(408, "The body came too slowly. Send it again over a better connection.")

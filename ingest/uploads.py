@@ -169,6 +169,12 @@ def path_of_upload(data_dir: Path, file_id: str) -> Path:
     return data_dir / FOLDER / file_id
 
 
+def remove_bytes(data_dir: Path, file_id: str) -> None:
+    """Take a file off the disk, if it is there. Raises StorageUnavailableError when the disk does not let it go."""
+    with _told():
+        path_of_upload(data_dir, file_id).unlink(missing_ok=True)
+
+
 def sweep_leftovers(data_dir: Path, files: Files) -> int:
     """Remove the bytes of uploads that were never acknowledged, and of files that are deleted; returns how many."""
     folder = data_dir / FOLDER
@@ -228,7 +234,7 @@ def _told() -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageUnavailableError(
-            f"The upload cannot be stored at present ({error.strerror}). Look at QUOTH_DATA_DIR: is its disk full, or "
+            f"Uploads cannot be written at present ({error.strerror}). Look at QUOTH_DATA_DIR: is its disk full, or "
             "read-only?"
         ) from error
 
