@@ -1,4 +1,4 @@
-"""GET /v1/models: every store is a model."""
+"""GET /v1/models: what can be asked is a model. Every store is one, and so is the embedder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import LiveDep
+from api.dependencies import CallerDep, Live, LiveDep
+from rag.access import Caller
 from rag.concurrency import in_thread
 from rag.errors import StoreNotFoundError
 from rag.ledger.stores import Store
@@ -17,17 +18,30 @@ OWNER = "quoth"
 
 
 @router.get("/v1/models")
-async def list_models(live: LiveDep) -> dict[str, Any]:
-    """List the stores as models."""
-    stores = live.engine.stores
-    found = await in_thread(lambda: [stores.get(name) for name in stores.names()])
-    return {"object": "list", "data": [_as_model(store) for store in found]}
+async def list_models(live: LiveDep, caller: CallerDep) -> dict[str, Any]:
+    """List `quoth`, the stores, and the embedder, as models."""
+    found = await in_thread(live.engine.stores.visible, caller)
+    stores = [_of_store(store) for store in found]
+    return {"object": "list", "data": [_model(OWNER), *stores, _model(live.engine.embedder.fingerprint.model)]}
 
 
 @router.get("/v1/models/{model:path}")
-async def retrieve_model(model: str, live: LiveDep) -> dict[str, Any]:
-    """One store as a model."""
-    return _as_model(await in_thread(live.engine.stores.get, store_of_model(model, live.engine.settings.store)))
+async def retrieve_model(model: str, live: LiveDep, caller: CallerDep) -> dict[str, Any]:
+    """One of them; a store by its name, its id or its title."""
+    if model in (OWNER, live.engine.embedder.fingerprint.model):
+        return _model(model)
+    return _of_store(await resolve_model(live, caller, model))
+
+
+async def resolve_model(live: Live, caller: Caller, model: str) -> Store:
+    """The store that a model's name stands for, if it is there for a caller.
+
+    Raises:
+        StoreNotFoundError: it is not.
+        InvalidInputError: several stores have this title.
+    """
+    wanted = store_of_model(model, live.engine.settings.store)
+    return await in_thread(live.engine.stores.resolve, wanted, caller)
 
 
 def store_of_model(model: str, default: str) -> str:
@@ -40,5 +54,9 @@ def store_of_model(model: str, default: str) -> str:
     return store
 
 
-def _as_model(store: Store) -> dict[str, Any]:
-    return {"id": f"{OWNER}/{store.name}", "object": "model", "created": int(store.created_at), "owned_by": OWNER}
+def _of_store(store: Store) -> dict[str, Any]:
+    return {**_model(f"{OWNER}/{store.name}", int(store.created_at)), "title": store.title or store.name}
+
+
+def _model(name: str, created: int = 0) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": OWNER}

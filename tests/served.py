@@ -1,0 +1,60 @@
+"""A live server over a few small texts, with a model that says what it is told to."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.app import create_app
+from api.dependencies import Live
+from ingest.pipeline import Ingestor
+from rag.answering import Answerer
+from rag.assembly import Engine
+from rag.protocols import ChatModel, Embedder
+from rag.settings import Settings, load_settings
+from tests.fakes import fake_engine
+from tests.live import serving
+
+TRAVEL = "Trains are booked in second class. Flights need the consent of a manager.\n"
+LEAVE = "Employees get thirty days of annual leave. Unused leave expires in March.\n"
+STORES: Mapping[str, Mapping[str, str]] = {"default": {"travel.txt": TRAVEL}, "people": {"leave.txt": LEAVE}}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that runs, and what it works with."""
+
+    url: str
+    engine: Engine
+
+
+@contextmanager
+def serving_stores(
+    folder: Path,
+    model: ChatModel,
+    stores: Mapping[str, Mapping[str, str]] = STORES,
+    *,
+    embedder: Embedder | None = None,
+    **server: object,
+) -> Iterator[Served]:
+    """Serve stores of texts by file name; `server` are settings of the API."""
+    opened: list[Engine] = []
+
+    @asynccontextmanager
+    async def opening(settings: Settings) -> AsyncIterator[Live]:
+        with fake_engine(folder / "data", embedder) as engine:
+            for store, texts in stores.items():
+                docs = folder / f"docs-{store}"
+                docs.mkdir(exist_ok=True)
+                for name, text in texts.items():
+                    (docs / name).write_text(text)
+                await engine.open_store(store)
+                if texts:
+                    await Ingestor(engine).run([docs], store)
+            opened.append(engine)
+            answers = asyncio.Semaphore(settings.server.max_concurrent_answers)
+            yield Live(engine, Answerer(engine.retriever, model, settings.chat), answers)
+
+    with serving(create_app(load_settings({"server": server}), opening)) as url:
+        yield Served(url, opened[0])
