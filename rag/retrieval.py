@@ -23,6 +23,16 @@ logger = logging.getLogger(__name__)
 
 MAX_QUESTION_CHARACTERS = 100_000
 RERANKED = 50  # more than the time is enough for, as a rule
+_NO_LISTS = CandidateLists((), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a search went through: both lists, their fusion, and those joined with the ledger in their final order."""
+
+    lists: CandidateLists = _NO_LISTS
+    fused: Sequence[Candidate] = ()
+    ranked: Sequence[SearchHit] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,7 @@ class SearchResult:
     question: str
     hits: tuple[SearchHit, ...]
     milliseconds: Mapping[str, float]
+    trace: Trace = Trace()
 
 
 class Retriever:
@@ -92,14 +103,7 @@ class Retriever:
         _check(question, wanted)
         found = [await self._open(name) for name in _names(store)]
         timer = StageTimer()
-        with timer.stage("embed"):
-            dense = None if settings.fusion == "sparse" else await self._embedder.embed_query(question)
-        with timer.stage("vectors"):
-            limit = max(settings.candidates, wanted)
-            words = None if settings.fusion == "dense" else self._sparse.encode_query(question)
-            lists = _together(
-                [await self._vectors.search(each.id, dense, words, limit, where, groups) for each in found], limit
-            )
+        lists = await self._look(found, question, max(settings.candidates, wanted), settings, where, groups, timer)
         with timer.stage("fuse"):
             fused = fuse(lists, settings)
         with timer.stage("join"):
@@ -109,7 +113,40 @@ class Retriever:
         if reranker and (settings.rerank == "on" or is_close(hits, wanted)):
             with timer.stage("rerank"):
                 hits = await self._rerank(reranker, question, hits)
-        return SearchResult(question=question, hits=tuple(hits[:wanted]), milliseconds=timer.milliseconds)
+        trace = Trace(lists, fused, hits)
+        return SearchResult(question, tuple(hits[:wanted]), timer.milliseconds, trace)
+
+    async def candidates(
+        self,
+        store: str | Sequence[str],
+        question: str,
+        limit: int,
+        *,
+        where: Filter | None = None,
+        groups: frozenset[str] | None = None,
+    ) -> CandidateLists:
+        """The first `limit` of both lists, as `search` would fuse them. Raises as `search`."""
+        _check(question, limit)
+        found = [await self._open(name) for name in _names(store)]
+        return await self._look(found, question, limit, self._settings, where, groups, StageTimer())
+
+    async def _look(
+        self,
+        found: Sequence[Store],
+        question: str,
+        limit: int,
+        settings: RetrievalSettings,
+        where: Filter | None,
+        groups: frozenset[str] | None,
+        timer: StageTimer,
+    ) -> CandidateLists:
+        with timer.stage("embed"):
+            dense = None if settings.fusion == "sparse" else await self._embedder.embed_query(question)
+        with timer.stage("vectors"):
+            words = None if settings.fusion == "dense" else self._sparse.encode_query(question)
+            return _together(
+                [await self._vectors.search(each.id, dense, words, limit, where, groups) for each in found], limit
+            )
 
     async def _rerank(self, reranker: Reranker, question: str, hits: list[SearchHit]) -> list[SearchHit]:
         passages = [hit.chunk.embedded_text for hit in hits[:RERANKED]]

@@ -1,0 +1,16 @@
+"""The server over standard input and output, for clients that start it themselves."""
+
+from __future__ import annotations
+
+from mcp.server.stdio import stdio_server
+
+from api.dependencies import Live
+from api.mcp.server import make_server
+from rag.access import Caller
+
+
+async def serve_stdio(live: Live, caller: Caller) -> None:
+    """Serve one client until it closes its end; whatever else is printed meanwhile goes to standard error."""
+    server = make_server(live, caller)
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())

@@ -1,0 +1,39 @@
+"""The body of POST /v1/search/explain."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.schemas.search_filters import FiltersBody
+from rag.retrieval import MAX_QUESTION_CHARACTERS
+
+MAX_STORES = 10
+MAX_GROUPS = 64
+MAX_CANDIDACIES = 2000
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class ExplainRequest(BaseModel):
+    """A search that is to be explained."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARACTERS, examples=["Who books trains?"])]
+    stores: Annotated[
+        list[Name] | None,
+        Field(min_length=1, max_length=MAX_STORES, description="names or ids; without them the default store"),
+    ] = None
+    k: Annotated[int | None, Field(ge=1, le=100, description="passages that are returned")] = None
+    filters: FiltersBody = None
+    groups: Annotated[
+        list[Name] | None,
+        Field(max_length=MAX_GROUPS, description="whose view it is; without them, that of the key"),
+    ] = None
+    expected: Annotated[
+        str | None,
+        Field(min_length=1, max_length=4000, description="a document's id or URI, its upload's id, or a file's name"),
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_CANDIDACIES, description="candidates that are told of")] = 50

@@ -1,0 +1,30 @@
+"""`quoth mcp`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cli.execution import DataOption, StoreOption, run
+
+if TYPE_CHECKING:
+    from rag.settings import Settings
+
+
+def mcp(store: StoreOption = None, data: DataOption = None) -> None:
+    """Serve search and answers to an MCP client over standard input and output; with --store, of that store alone."""
+    run(lambda settings: _serve(settings, store), data)
+
+
+async def _serve(settings: Settings, store: str | None) -> None:
+    from api.dependencies import Live
+    from api.mcp.stdio import serve_stdio
+    from rag.access import Caller
+    from rag.assembly import open_answerer, open_engine
+    from rag.concurrency import in_thread
+
+    async with open_engine(settings) as engine, open_answerer(engine) as answerer:
+        named = await in_thread(engine.stores.get, store) if store else None
+        caller = Caller(scope="read", store_ids=frozenset({named.id}) if named else None)
+        answers = asyncio.Semaphore(settings.server.max_concurrent_answers)
+        await serve_stdio(Live(engine, answerer, answers), caller)
