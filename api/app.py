@@ -17,11 +17,13 @@ from api.idempotency import Idempotency
 from api.routes import (
     chat_completions,
     conversations,
+    embeddings,
     feedback,
     file_batches,
     files,
     health,
     models,
+    responses,
     store_files,
     store_search,
     vector_stores,
@@ -61,7 +63,8 @@ def create_app(
     app.add_middleware(Guard, settings=settings.server)
     errors.install(app)
     for module in (
-        chat_completions, conversations, feedback, models, health, files, vector_stores, store_files, file_batches, store_search,
+        chat_completions, conversations, feedback, models, responses, embeddings, health, files, vector_stores, store_files, file_batches,
+        store_search,
     ):  # fmt: skip
         app.include_router(module.router)
     return app
