@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cli import answers, documents, feedback, folders, health, jobs, models, server, stores
+from cli import answers, documents, feedback, folders, health, jobs, mcp, models, server, stores
 from cli.evaluation import app as evaluation
 from cli.execution import guarded
 
@@ -25,6 +25,7 @@ app.command("search")(documents.search)
 app.command("ask")(answers.ask)
 app.command("chat")(answers.chat)
 app.command("serve")(server.serve)
+app.command("mcp")(mcp.mcp)
 app.command("status")(stores.status)
 app.command("why")(health.why)
 app.command("doctor")(health.doctor)
