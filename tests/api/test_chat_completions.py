@@ -135,7 +135,7 @@ def test_failure_before_the_first_byte_is_a_status(serve: Serve, stream: bool) -
 
 def test_models_are_the_stores(serve: Serve) -> None:
     with serve(said()) as url, client(url) as api:
-        assert [model.id for model in api.models.list()] == ["quoth/default"]
+        assert [model.id for model in api.models.list()] == ["quoth", "quoth/default", "bag-of-words"]
         assert api.models.retrieve("quoth/default").owned_by == "quoth"
         with pytest.raises(openai.NotFoundError):
             api.models.retrieve("gpt-4o")
