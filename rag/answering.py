@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
 from rag.refusal import refusal
 from rag.retrieval import Retriever, SearchResult
 from rag.settings import ChatSettings
+from rag.telemetry import note_answer, note_stage, timed
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +101,8 @@ class Answerer:
             QuothError: anything that fails before the answer begins, as `Retriever.search`, `build_prompt` and
                 `ChatModel.stream` raise it.
         """
-        wanted_question = await self._condenser.stand_alone(question, history)
+        with timed("condense"):
+            wanted_question = await self._condenser.stand_alone(question, history)
         found = await self._retriever.search(store, wanted_question, k=k, where=where, groups=groups)
         wanted = self._complete(sampling or Sampling())
         prompt = build_prompt(
@@ -115,7 +118,8 @@ class Answerer:
             return PreparedAnswer(found, prompt, said, _nothing(), answerable, is_refusal=True)
         deltas = self._model.stream(prompt, wanted)
         try:
-            first = await anext(deltas)
+            with timed("first_token"):
+                first = await anext(deltas)
         except StopAsyncIteration:
             raise UpstreamUnavailableError(f"The model {self._model.name} ended without an answer.") from None
         except BaseException:
@@ -129,9 +133,11 @@ class Answerer:
         Closing the iterator stops the model.
         """
         draft = self._draft(prepared.prompt.hits, prepared.prompt.question)
+        began_at, outcome = time.time(), "left"
         try:
             yield SourcesFound(prepared.found.question, prepared.found.hits, prepared.answerable)
             if prepared.is_refusal:
+                outcome = "refused"
                 yield TextDelta(prepared.first.text)
                 yield AnswerCompleted(
                     prepared.first.text, (), Usage(), "stop", answerable=prepared.answerable, is_refusal=True
@@ -147,15 +153,27 @@ class Answerer:
             if not draft.text and self._floor is not None:
                 async for event in self._quote(self._floor, prepared, draft):
                     yield event
-            yield self._completed(draft, prepared)
+            done = self._completed(draft, prepared)
+            outcome = "refused" if done.is_refusal else "complete"
+            yield done
         except QuothError as error:
+            outcome = "failed"
             yield AnswerFailed(error=error, text=draft.text)
         except Exception as error:
             # The edge of a stream: whatever went wrong, the client must see that the answer is not whole.
             logger.exception("an answer broke off")
+            outcome = "failed"
             yield AnswerFailed(error=QuothError(f"The answer broke off: {type(error).__name__}."), text=draft.text)
         finally:
+            self._tell(outcome, draft, prepared, began_at)
             await prepared.close()
+
+    def _tell(self, outcome: str, draft: Draft, prepared: PreparedAnswer, began_at: float) -> None:
+        """The tokens of answers that broke off were paid for, too."""
+        usage = Usage() if prepared.is_refusal else self._usage(draft, prepared)
+        note_answer(outcome, usage.prompt_tokens, usage.completion_tokens)
+        note_stage("answer", began_at, time.time() - began_at)
+        note_stage("grounding", began_at, draft.grounding_seconds)
 
     async def _quote(self, floor: ChatModel, prepared: PreparedAnswer, draft: Draft) -> AsyncIterator[Event]:
         """The best quotes, where nothing of what the model wrote could be said."""
@@ -186,14 +204,17 @@ class Answerer:
     def _completed(self, draft: Draft, prepared: PreparedAnswer) -> AnswerCompleted:
         if draft.finish_reason is None:
             raise UpstreamUnavailableError(f"The model {self._model.name} was cut off before its answer was whole.")
-        usage = draft.usage or Usage(
+        return AnswerCompleted(
+            draft.text, tuple(draft.citations), self._usage(draft, prepared),
+            draft.finish_reason, tuple(draft.sentences), prepared.answerable, draft.is_refusal,
+        )  # fmt: skip
+
+    def _usage(self, draft: Draft, prepared: PreparedAnswer) -> Usage:
+        draft.usage = draft.usage or Usage(
             prompt_tokens=sum(self._model.count_tokens(message.content) for message in prepared.prompt.messages),
             completion_tokens=self._model.count_tokens(draft.text),
         )
-        return AnswerCompleted(
-            draft.text, tuple(draft.citations), usage, draft.finish_reason, tuple(draft.sentences),
-            prepared.answerable, draft.is_refusal,
-        )  # fmt: skip
+        return draft.usage
 
 
 async def _nothing() -> AsyncIterator[ModelDelta]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Final, Literal
 
 from rag.citations import Citation
@@ -43,6 +44,7 @@ class Draft:
         self.is_refusal = False
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
+        self.grounding_seconds = 0.0
         self._policy = policy
         self._claimed = ClaimedNumbers()
         self._containment = containment
@@ -98,7 +100,9 @@ class Draft:
             self._passed = span[0]  # the white space before the first sentence that is said goes
         shift = len(self.text) - self._passed  # the same for all of a sentence: marks stand between sentences
         place = span[0] + shift, span[1] + shift
+        started = time.perf_counter()
         citation = self._grounder.cite(written, place, len(self.citations) + 1, self._claimed.met[::-1])
+        self.grounding_seconds += time.perf_counter() - started
         if self._policy == "strict" and (citation is None or citation.verdict == "weak"):
             self._passed = span[1]
             return []

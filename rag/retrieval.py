@@ -17,7 +17,7 @@ from rag.ledger.stores import Store, Stores, require_fingerprint
 from rag.protocols import CandidateLists, ChunkStore, Embedder, Reranker, SparseEncoder
 from rag.reranking import is_close, rerank
 from rag.settings import RetrievalSettings
-from rag.telemetry import StageTimer
+from rag.telemetry import StageTimer, note_search
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class Retriever:
         wanted = settings.k if k is None else k
         _check(question, wanted)
         found = [await self._open(name) for name in _names(store)]
+        note_search([each.id for each in found])
         timer = StageTimer()
         lists = await self._look(found, question, max(settings.candidates, wanted), settings, where, groups, timer)
         with timer.stage("fuse"):

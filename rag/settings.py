@@ -58,6 +58,8 @@ class ChatSettings(Section):
     context_tokens: int = Field(8192, ge=512, description="prompt and answer together; local models may have less")
     timeout_seconds: float = Field(120, gt=0, description="longest silence of the model")
     max_retries: int = Field(2, ge=0, description="before the first token only")
+    price_in: float | None = Field(None, ge=0, description="of a million tokens of prompts, in your currency")
+    price_out: float | None = Field(None, ge=0, description="of a million tokens of answers")
     answerable_threshold: float | None = Field(
         None, ge=0, le=1, description="an answer is tried from this probability on; without it the fitted one, 0 always"
     )
@@ -127,6 +129,9 @@ class ServerSettings(Section):
     max_upload_bytes: int = Field(100_000_000, ge=1, description="of one file")
     max_concurrent_answers: int = Field(32, ge=1)
     shutdown_seconds: float = Field(10, ge=0, description="that open streams get to end")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="of the server's log; auto is text on a terminal, else JSON"
+    )
 
 
 class OwnDotEnv(DotEnvSettingsSource):
