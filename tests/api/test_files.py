@@ -146,7 +146,8 @@ def test_what_has_expired_goes_by_itself(api: openai.OpenAI, engine: Engine) -> 
 def test_a_store_that_nobody_uses_goes_with_what_it_holds_and_its_files_stay(
     api: openai.OpenAI, engine: Engine
 ) -> None:
-    given: dict[str, Any] = {"labels": {}, "tenant": "default", "collection": engine.collection, "fingerprint": engine.embedder.fingerprint}
+    embedded = {"collection": engine.collection, "fingerprint": engine.embedder.fingerprint}
+    given: dict[str, Any] = {"labels": {}, "tenant": "default", **embedded}
     passing = engine.stores.create(title="passing", expires_days=1, **given)
     lasting = engine.stores.create(title="lasting", expires_days=None, **given)
     kept = api.files.create(file=("a.txt", CONTENT), purpose="assistants")
