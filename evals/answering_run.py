@@ -20,7 +20,6 @@ from rag.citations import Citation
 from rag.documents import SearchHit
 from rag.errors import InvalidInputError, QuothError
 from rag.events import AnswerCompleted, AnswerFailed, Event, SourcesFound, TextDelta
-from rag.refusal import NO_ANSWER
 
 MOST_FAILURES: Final = 5
 MILLION: Final = 1_000_000
@@ -94,7 +93,8 @@ async def answer_case(
     cost = price or Price()
     used = last.usage
     return replace(
-        _record(case, begun, first, answer=last.text), is_refusal=_is_refusal(last), quotes=_quotes(last, document_of),
+        _record(case, begun, first, answer=last.text), is_refusal=last.is_refusal, quotes=_quotes(last, document_of),
+        verdicts=tuple(sentence.verdict for sentence in last.sentences),
         signals=signals_of(hits, last), tokens_in=used.prompt_tokens, tokens_out=used.completion_tokens,
         price=(cost.tokens_in * used.prompt_tokens + cost.tokens_out * used.completion_tokens) / MILLION,
     )  # fmt: skip
@@ -108,17 +108,11 @@ def _record(case: Case, begun: float, first: float | None, *, answer: str = "", 
     )  # fmt: skip
 
 
-def _is_refusal(done: AnswerCompleted) -> bool:
-    """The fixed sentence, or what the event itself says once it does."""
-    answerable = getattr(done, "answerable", None)
-    return answerable is False or done.text.strip() == NO_ANSWER
-
-
 def signals_of(hits: Sequence[SearchHit], done: AnswerCompleted) -> dict[str, float]:
     """What the product gives that may say how sure it is.
 
     `dense`, `sparse`, `fused` and `rerank` are the best score of any passage; `support` is the mean over the citations,
-    0 without one; `answerable` is the event's own number, once it has one.
+    0 without one; `answerable` is the probability that it was judged by.
     """
     found: dict[str, float] = {}
     for name in ("dense", "sparse", "fused", "rerank"):
@@ -127,9 +121,8 @@ def signals_of(hits: Sequence[SearchHit], done: AnswerCompleted) -> dict[str, fl
             found[name] = float(max(values))
     supports = [citation.support for citation in done.citations]
     found["support"] = sum(supports) / len(supports) if supports else 0.0
-    answerable = getattr(done, "answerable", None)
-    if isinstance(answerable, float):
-        found["answerable"] = answerable
+    if done.answerable is not None:
+        found["answerable"] = done.answerable.probability
     return found
 
 

@@ -6,7 +6,7 @@ Every measure is a mean over the cases that it applies to; docs/evals.md defines
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -14,7 +14,6 @@ from evals import squad
 from evals.records import Case
 from evals.risk_coverage import RiskCoverage, risk_coverage
 from rag.citations import Verdict
-from rag.sentences import split_sentences
 
 ENOUGH_F1: Final = 0.5
 VERDICTS: Final[tuple[Verdict, ...]] = ("quoted", "supported", "weak", "unsupported")
@@ -43,6 +42,7 @@ class AnswerRecord:
     """What the product did with one case.
 
     Attributes:
+        verdicts: of the answer's sentences, in their order.
         signals: scores that say how sure the product is, such as `dense`, the cosine of the best passage.
         first_token_ms: from the question to the first characters; `total_ms` to the end.
         price: of the tokens, in the currency that they were priced in.
@@ -54,6 +54,7 @@ class AnswerRecord:
     answer: str
     is_refusal: bool
     quotes: tuple[Quote, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     signals: Mapping[str, float] | None = None
     first_token_ms: float = 0.0
     total_ms: float = 0.0
@@ -75,7 +76,13 @@ class AnswerRecord:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> AnswerRecord:
         """The inverse of `as_dict`."""
-        return cls(**{**fields, "quotes": tuple(Quote(**quote) for quote in fields["quotes"])})
+        return cls(
+            **{
+                **fields,
+                "quotes": tuple(Quote(**quote) for quote in fields["quotes"]),
+                "verdicts": tuple(fields["verdicts"]),
+            }
+        )
 
 
 def is_right_citation(case: Case, quote: Quote) -> bool:
@@ -137,15 +144,9 @@ def score(case: Case, record: AnswerRecord) -> dict[str, float]:
 
 
 def sentence_shares(record: AnswerRecord) -> dict[str, float]:
-    """The share of an answer's sentences with each verdict; one without a citation is unsupported."""
-    spans = split_sentences(record.answer)
-    verdicts = Counter(_verdict(start, end, record.quotes) for start, end in spans)
-    return {verdict: verdicts[verdict] / len(spans) for verdict in VERDICTS} if spans else {}
-
-
-def _verdict(start: int, end: int, quotes: Iterable[Quote]) -> Verdict:
-    found = (quote.verdict for quote in quotes if quote.answer_start < end and quote.answer_end > start)
-    return next(found, "unsupported")
+    """The share of an answer's sentences with each verdict."""
+    counts = Counter(record.verdicts)
+    return {verdict: counts[verdict] / counts.total() for verdict in VERDICTS} if counts else {}
 
 
 def score_all(cases: Sequence[Case], records: Mapping[str, AnswerRecord]) -> dict[str, dict[str, float]]:

@@ -88,7 +88,7 @@ async def _over_dataset(
     dataset = read_dataset(find_dataset(name, datasets), split)
 
     def show(done: int, total: int) -> None:
-        _progress(f"{dataset.name}: indexed {done} of {total} documents", is_last=done == total)
+        show_progress(f"{dataset.name}: indexed {done} of {total} documents", is_last=done == total)
 
     return await evaluate_dataset(dataset, read_systems(system), options, _show_answer, show)
 
@@ -109,10 +109,10 @@ async def _over_store(
 def _show_answer(system: str, record: AnswerRecord, done: int, total: int) -> None:
     if record.error:
         typer.echo(f"\n{system}: {record.case} failed: {record.error}", err=True)
-    _progress(f"{system}: answered {done} of {total}", is_last=done == total)
+    show_progress(f"{system}: answered {done} of {total}", is_last=done == total)
 
 
-def _progress(line: str, *, is_last: bool) -> None:
+def show_progress(line: str, *, is_last: bool) -> None:
     if sys.stderr.isatty():
         typer.echo(f"\r{line}" + ("\n" if is_last else ""), err=True, nl=False)
 
