@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
-from starlette.exceptions import HTTPException
 
+from api.admission import Admission
+from api.rate_limits import Budget
 from ingest.background import BackgroundWorker
 from rag.access import Caller
 from rag.answering import Answerer
@@ -48,13 +49,30 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 LiveDep = Annotated[Live, Depends(_live)]
 
 
-async def _answer_slot(live: LiveDep) -> AsyncIterator[AsyncExitStack]:
-    if live.answers.locked():
-        detail = "Too many answers are being written; try again shortly."
-        raise HTTPException(503, detail, headers={"Retry-After": "1"})
-    # Left when the response has been sent, or the client has gone: whatever the handler pushed is closed then.
-    async with live.answers, AsyncExitStack() as cleanup:
-        yield cleanup
+def _budget(request: Request) -> Budget:
+    budget: Budget = request.state.budget
+    return budget
 
 
+BudgetDep = Annotated[Budget, Depends(_budget)]
+
+
+async def _answer_slot(
+    request: Request, live: LiveDep, caller: CallerDep, budget: BudgetDep
+) -> AsyncIterator[AsyncExitStack]:
+    answers: Admission = request.app.state.answers
+    with budget.reserved(live.engine.settings.chat.context_tokens):
+        # Left when the response has been sent, or the client has gone: whatever the handler pushed is closed then.
+        async with answers.slot(caller.key_id), AsyncExitStack() as cleanup:
+            yield cleanup
+
+
+async def _search_slot(request: Request, caller: CallerDep) -> AsyncIterator[None]:
+    searches: Admission = request.app.state.searches
+    async with searches.slot(caller.key_id):
+        yield
+
+
+# Whoever writes an answer holds a slot until it has been sent; who only searches or embeds, one of as many others.
 AnswerSlotDep = Annotated[AsyncExitStack, Depends(_answer_slot)]
+SearchSlotDep = Annotated[None, Depends(_search_slot)]

@@ -10,17 +10,24 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.authentication import ForbiddenHostError, WrongKeyError
 from api.drain import ShuttingDownError
+from api.permissions import ForbiddenScopeError
+from api.rate_limits import RateLimitedError
 from rag.errors import (
+    ConfigurationError,
     ConversationBusyError,
     FingerprintMismatchError,
     IdempotencyBusyError,
     IdempotencyMismatchError,
     InvalidInputError,
     LeaseLostError,
+    ModelNotFoundError,
     NotFoundError,
     QuothError,
+    StorageError,
     StorageUnavailableError,
+    StoreExpiredError,
     StoreNotFoundError,
     UpstreamRejectedError,
     UpstreamUnavailableError,
@@ -32,6 +39,12 @@ RETRY_AFTER_SECONDS = 5
 
 # The first class that fits decides: status, type, code.
 _STATUSES: tuple[tuple[type[QuothError], int, str, str], ...] = (
+    (WrongKeyError, 401, "authentication_error", "invalid_api_key"),
+    (ForbiddenHostError, 403, "invalid_request_error", "forbidden_host"),
+    (ForbiddenScopeError, 403, "invalid_request_error", "insufficient_scope"),
+    (RateLimitedError, 429, "requests", "rate_limit_exceeded"),
+    (ModelNotFoundError, 500, "server_error", "internal_error"),
+    (StoreExpiredError, 400, "invalid_request_error", "vector_store_expired"),
     (InvalidInputError, 400, "invalid_request_error", "invalid_request"),
     (StoreNotFoundError, 404, "invalid_request_error", "model_not_found"),
     (NotFoundError, 404, "invalid_request_error", "not_found"),
@@ -47,9 +60,13 @@ _STATUSES: tuple[tuple[type[QuothError], int, str, str], ...] = (
     (QuothError, 500, "server_error", "internal_error"),
 )
 
+# Their messages help whoever runs the server, and name its files, addresses and statements: they go to the log.
+_INTERNAL = (StorageError, ConfigurationError, ModelNotFoundError)
+
 # Of what routes and the framework itself refuse.
 _HTTP_CODES = {
-    403: "forbidden", 404: "not_found", 405: "method_not_allowed", 408: "too_slow", 413: "too_large", 503: "overloaded",
+    403: "forbidden", 404: "not_found", 405: "method_not_allowed", 408: "too_slow", 413: "too_large",
+    431: "too_large", 503: "overloaded",
 }  # fmt: skip
 
 
@@ -64,17 +81,31 @@ UNEXPECTED = error_body("Something unexpected failed.", "server_error", "interna
 def describe(error: QuothError) -> tuple[int, dict[str, Any]]:
     """Status and body of an error."""
     _, status, kind, code = next(row for row in _STATUSES if isinstance(error, row[0]))
-    return status, error_body(str(error), kind, code)
+    if isinstance(error, RateLimitedError) and error.what == "tokens":
+        kind = "tokens"
+    message = str(error)
+    if isinstance(error, _INTERNAL) and not isinstance(error, FingerprintMismatchError):
+        logger.error("a request failed: %s", error)
+        message = f"The server cannot do this at present ({code}); its log says why."
+    return status, error_body(message, kind, code)
 
 
 def response_of(error: QuothError | HTTPException) -> JSONResponse:
     """What an error is answered with, also by a middleware, which no handler stands behind."""
     if isinstance(error, QuothError):
         status, body = describe(error)
-        return JSONResponse(body, status, {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None)
+        return JSONResponse(body, status, _headers(error, status))
     code = _HTTP_CODES.get(error.status_code, "invalid_request")
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
     return JSONResponse(error_body(str(error.detail), kind, code), error.status_code, error.headers)
+
+
+def _headers(error: QuothError, status: int) -> dict[str, str]:
+    if isinstance(error, RateLimitedError):
+        return {"Retry-After": str(error.wait_seconds)}
+    if status == 401:
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
 
 
 def install(app: FastAPI) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cli import answers, documents, feedback, folders, health, jobs, mcp, models, server, stores
+from cli import answers, documents, feedback, folders, health, jobs, keys, mcp, models, server, stores
 from cli.evaluation import app as evaluation
 from cli.execution import guarded
 
@@ -31,6 +31,7 @@ app.command("why")(health.why)
 app.command("doctor")(health.doctor)
 app.add_typer(stores.app, name="stores")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(evaluation.app, name="eval")

@@ -26,6 +26,7 @@ from rag.ledger.feedback import FeedbackLog
 from rag.ledger.files import Files
 from rag.ledger.idempotency import IdempotentRequests
 from rag.ledger.jobs import Jobs
+from rag.ledger.keys import Keys
 from rag.ledger.leases import Leases
 from rag.ledger.library import Library
 from rag.ledger.refusals import Refusals
@@ -57,6 +58,7 @@ class Engine:
     store_files: StoreFiles
     conversations: Conversations
     feedback: FeedbackLog
+    keys: Keys
     calibrations: Calibrations
     files: Files
     idempotency: IdempotentRequests
@@ -124,7 +126,7 @@ def make_engine(
     return Engine(
         settings=settings, stores=stores, documents=documents, library=Library(ledger, stores, documents),
         refusals=Refusals(ledger), jobs=Jobs(ledger),
-        store_files=StoreFiles(ledger), conversations=Conversations(ledger), feedback=FeedbackLog(ledger),
+        store_files=StoreFiles(ledger), conversations=Conversations(ledger), feedback=FeedbackLog(ledger), keys=Keys(ledger),
         calibrations=Calibrations(ledger), files=Files(ledger),
         idempotency=IdempotentRequests(ledger), responses=Responses(ledger),
         leases=Leases(ledger), vectors=vectors, embedder=embedder, sparse=sparse,

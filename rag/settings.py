@@ -124,10 +124,13 @@ class ServerSettings(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8000
-    api_key: SecretStr | None = Field(None, description="required of every request; needed to listen beyond loopback")
+    api_key: SecretStr | None = Field(None, description="of an admin, beside those of `quoth keys`")
     max_body_bytes: int = Field(1_000_000, ge=1024)
     max_upload_bytes: int = Field(100_000_000, ge=1, description="of one file")
     max_concurrent_answers: int = Field(32, ge=1)
+    max_waiting_answers: int = Field(16, ge=0, description="in a queue; what comes beyond is refused at once")
+    requests_per_minute: int = Field(0, ge=0, description="of each key; 0 is not limited")
+    tokens_per_minute: int = Field(0, ge=0, description="of each key, questions and answers; 0 is not limited")
     shutdown_seconds: float = Field(10, ge=0, description="that open streams get to end")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="of the server's log; auto is text on a terminal, else JSON"

@@ -189,7 +189,7 @@ def test_a_client_that_leaves_stops_the_model(serve: Serve, stream: bool) -> Non
 
 def test_answers_beyond_the_limit_are_refused_at_once(serve: Serve) -> None:
     body = {"model": "quoth", "messages": ASKED, "stream": True}
-    with serve(EndlessChatModel(), max_concurrent_answers=1) as url:
+    with serve(EndlessChatModel(), max_concurrent_answers=1, max_waiting_answers=0) as url:
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as first:
             pieces = first.iter_raw()
             next(pieces)
