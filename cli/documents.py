@@ -63,6 +63,8 @@ def where(uri: str, locator: dict[str, Any]) -> str:
     from urllib.parse import unquote, urlsplit
 
     name = unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+    if uri.startswith("upload:"):
+        name = unquote(uri.rsplit("/", 1)[-1])
     if not name.isprintable():
         name = ascii(name)
     place = ""

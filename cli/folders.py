@@ -99,6 +99,10 @@ async def _ingest(
     from rag.assembly import open_engine
 
     async with open_engine(settings) as engine:
+        if not paths:
+            uploads = await _refresh_uploads(engine, store or settings.store)
+            if uploads and not engine.jobs.roots(engine.stores.get(store or settings.store).id):
+                return uploads
         paths = paths or _ingested_before(engine, store or settings.store)
         with _bar(shown=not quiet and sys.stderr.isatty()) as update:
 
@@ -109,6 +113,16 @@ async def _ingest(
             return await Ingestor(engine).run(
                 paths, store or settings.store, retry=retry, on_progress=on_progress, on_wait=_say_waiting
             )
+
+
+async def _refresh_uploads(engine: Engine, store: str) -> IngestSummary | None:
+    """Read those uploads again that another version or other settings have read."""
+    from ingest.refreshing import refresh_uploads
+
+    summary = await refresh_uploads(engine, engine.stores.get(store), _say_waiting)
+    if summary:
+        _say(f"{summary.indexed} of {summary.found} uploads were read again, {summary.failed.total()} failed.")
+    return summary
 
 
 def _ingested_before(engine: Engine, store: str) -> list[Path]:

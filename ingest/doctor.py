@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ingest.comparison import Comparison, pages
@@ -13,6 +14,7 @@ from ingest.digest import content_digest
 from ingest.examination import DocumentExaminer, notes_of, stray_findings
 from ingest.findings import Examination, Finding, Note
 from ingest.freshness import Disk
+from ingest.refreshing import lacking_uploads
 from ingest.repair import Repair
 from rag.assembly import Engine, collection_name
 from rag.concurrency import in_thread
@@ -129,7 +131,8 @@ class Doctor:
                 found.add(finding)
         disk = await in_thread(Disk, engine, inspection)
         examiner = DocumentExaminer(patient.id, inspection, disk)
-        async for page in pages(examiner.findings()):
+        lacking = lacking_uploads(engine, patient.id, inspection)
+        async for page in pages(chain(examiner.findings(), lacking)):
             for finding in page:
                 found.add(finding)
         await _note_unread(found, disk)

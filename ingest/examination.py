@@ -76,6 +76,9 @@ class DocumentExaminer:
         freshness = self._disk.judge(record)
         if freshness.verdict == "closed":
             self._close(row["uri"], freshness)
+        elif freshness.verdict == "lost":
+            # What was read of it can still be found and cited, so that nothing is dropped.
+            yield _about("unreadable", freshness.message, row, "none")
         elif freshness.verdict != "fresh":
             yield _about("stale", freshness.message, row, _STALE[freshness.verdict])
 

@@ -12,16 +12,18 @@ from typing import Any, Literal
 
 from ingest.changes import compare_hash, compare_stat
 from ingest.ignoring import LeftOut
+from ingest.origins import source_of
 from ingest.outcomes import BLAMELESS
 from ingest.planning import SCAN_FILES, Recipes
-from ingest.source_files import Refused
+from ingest.source_files import Refused, SourceFile
 from ingest.sources import path_of, source_at, walk
 from rag.assembly import Engine
+from rag.attributes import file_id_of
 from rag.errors import InvalidInputError, ParseError
 from rag.ledger.documents import DocumentRecord
 from rag.ledger.inspection import Inspection, Row
 
-Verdict = Literal["fresh", "changed", "reread", "gone", "left_out", "refused", "closed", "rootless"]
+Verdict = Literal["fresh", "changed", "reread", "gone", "left_out", "refused", "closed", "rootless", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Disk:
     """What lies on disk of one store's documents."""
 
     def __init__(self, engine: Engine, inspection: Inspection) -> None:
+        self._engine = engine
         self._limits = engine.settings.ingest
         self._recipes = Recipes(engine)
         self._inspection = inspection
@@ -48,6 +51,9 @@ class Disk:
 
     def judge(self, known: DocumentRecord) -> Freshness:  # noqa: PLR0911 - one verdict a return
         """Compare a document with its file: by size and time, and by its bytes where these leave it open."""
+        file_id = file_id_of(known.uri)
+        if file_id is not None:
+            return self._judge_upload(known, file_id)
         path = file_path(known.uri)
         if path is None:
             return Freshness("gone", "Its URI is that of no file.")
@@ -66,7 +72,24 @@ class Disk:
         file = source_at(known.uri, above[-1], self._limits)
         if isinstance(file, Refused):
             return Freshness("closed" if file.reason in BLAMELESS else "refused", file.message)
-        recipe = self._recipes.of(path.name)
+        return self._judge_file(file, known)
+
+    def _judge_upload(self, known: DocumentRecord, file_id: str) -> Freshness:
+        attached = self._engine.store_files.attached(known.store_id, [file_id]).get(file_id)
+        if attached is None or attached.uri != known.uri or attached.row.status in ("failed", "cancelled"):
+            return Freshness("gone", "It is of an upload that the store does not hold any more.")
+        if attached.row.status == "in_progress":
+            return Freshness("fresh", "A job is to read the upload again.")
+        file = source_of(self._engine, attached)
+        if isinstance(file, Refused):
+            return Freshness("lost" if file.reason in BLAMELESS else "refused", file.message)
+        freshness = self._judge_file(file, known)
+        if freshness.verdict == "changed":
+            return Freshness("lost", "Its bytes are not what was uploaded any more. Upload the file again.")
+        return freshness
+
+    def _judge_file(self, file: SourceFile, known: DocumentRecord) -> Freshness:
+        recipe = self._recipes.of(file.path.name, file.terms)
         if known.recipe != recipe:
             return Freshness("reread", "It was read by another version, or under other settings.")
         if compare_stat(file, known, recipe) == "unchanged":

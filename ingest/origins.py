@@ -25,7 +25,7 @@ from rag.ledger.store_files import AttachedFile, ErrorCode
 
 # Reasons of failures that are ours, not the file's.
 _OURS = frozenset(
-    {"internal", "parser_killed", "parser_timeout", "parser_error", "unreadable", "changing", "outside_root"}
+    {"altered", "internal", "parser_killed", "parser_timeout", "parser_error", "unreadable", "changing", "outside_root"}
 )
 
 Gone = tuple[str, str, str]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ingest.writing import Writer
 from rag.assembly import Engine
+from rag.attributes import UPLOADS
 from rag.concurrency import in_thread
 from rag.errors import NotFoundError
 from rag.leasing import hold, store_lease
+from rag.ledger.uris import is_below
 
 PAGE_DOCUMENTS = 500
 
@@ -19,8 +21,8 @@ async def remove(engine: Engine, store: str, places: Sequence[str]) -> int:
 
     Args:
         store: its name.
-        places: paths or URIs; what was indexed at and below them is removed. A later ingest of a folder that holds the
-            files indexes them again, unless a `.quothignore` leaves them out.
+        places: paths or URIs; what was indexed at and below them is removed, and uploads are detached. A later ingest
+            of a folder that holds the files indexes them again, unless a `.quothignore` leaves them out.
 
     Returns:
         How many documents were removed.
@@ -36,6 +38,7 @@ async def remove(engine: Engine, store: str, places: Sequence[str]) -> int:
         assert lease is not None, "whoever waits gets it"  # noqa: S101
         documents = engine.documents.under_lease(lease)
         writer = Writer(found.id, documents, engine.vectors)
+        removed += await in_thread(_detach, engine, found.id, uris)
         await writer.sweep()
         while page := await in_thread(documents.below, found.id, uris, PAGE_DOCUMENTS):
             await writer.retire(page)
@@ -46,6 +49,15 @@ async def remove(engine: Engine, store: str, places: Sequence[str]) -> int:
         raise NotFoundError(f"Nothing in {store!r} lies at {', '.join(places)}. `quoth status --files` names files.")
     await in_thread(engine.documents.purge)
     return removed
+
+
+def _detach(engine: Engine, store_id: str, uris: Sequence[str]) -> int:
+    """Take out the uploads at and below URIs, so that nothing reads them again; the uploads themselves stay."""
+    if not any(uri.startswith(UPLOADS) for uri in uris):
+        return 0
+    attached = engine.store_files.all(store_id)
+    lost = [each.row.file_id for each in attached if any(each.uri == uri or is_below(each.uri, uri) for uri in uris)]
+    return engine.store_files.detach(store_id, lost, submit=False)
 
 
 def uri_of(place: str) -> str:

@@ -12,9 +12,11 @@ from ingest.examination import DocumentExaminer
 from ingest.findings import Finding
 from ingest.freshness import Disk
 from ingest.pipeline import Ingestor
+from ingest.refreshing import lacking_uploads
 from ingest.sources import walk
 from ingest.writing import SLICE, Writer
 from rag.assembly import Engine
+from rag.attributes import file_id_of
 from rag.concurrency import in_thread
 from rag.documents import Candidate, Chunk, Scores
 from rag.filters import In
@@ -38,6 +40,7 @@ class Repair:
         self._mending = self._documents.mending(store.id)
         self._disk = Disk(engine, self._inspection)
         self._lost: set[Path] = set()
+        self._uploads: set[str] = set()
 
     async def plan(self) -> Job | None:
         """Note that the store's folders are to be ingested, before anything is dropped: a kill must not lose that.
@@ -60,6 +63,8 @@ class Repair:
         examiner = DocumentExaminer(self._store.id, self._inspection, self._disk)
         async for findings in pages(examiner.findings()):
             await in_thread(self._settle, findings)
+        async for lacking in pages(lacking_uploads(self._engine, self._store.id, self._inspection)):
+            self._uploads.update(finding.ids[0] for finding in lacking)
         await Writer(self._store.id, self._documents, self._engine.vectors).sweep()
 
     async def points(self) -> None:
@@ -88,8 +93,14 @@ class Repair:
         await in_thread(self._documents.purge)
 
     async def read_again(self, job: Job | None, on_wait: Callable[[], None]) -> None:
-        """Ingest what `plan` noted: what was dropped or has changed is read, and all else is found unchanged."""
+        """Ingest what `plan` noted: what was dropped or has changed is read, and all else is found unchanged.
+
+        Uploads are noted here. If a kill comes before, the next examination finds that their documents are lacking.
+        """
         ingestor = Ingestor(self._engine)
+        uploads = await in_thread(self._engine.store_files.again, self._store.id, sorted(self._uploads))
+        if uploads:
+            await ingestor.work(await in_thread(self._engine.jobs.get, uploads), on_wait=on_wait)
         if job:
             await ingestor.work(job, on_wait=on_wait)
         if self._lost:
@@ -100,6 +111,9 @@ class Repair:
 
     def _settle(self, findings: list[Finding]) -> None:
         for finding in findings:
+            file_id = file_id_of(finding.uri)
+            if file_id and finding.action != "none":
+                self._uploads.add(file_id)
             if finding.kind == "stale" and finding.action == "read":
                 uri = finding.uri
                 self._lost.update(self._disk.sources_of(uri) if not self._disk.has_root(uri) else ())

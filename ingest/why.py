@@ -15,8 +15,10 @@ from ingest.outcomes import BLAMELESS, PASSING, UNCERTAIN
 from ingest.source_files import Refused
 from ingest.sources import path_of, source_at
 from rag.assembly import Engine
+from rag.attributes import UPLOADS, file_id_of
 from rag.errors import InvalidInputError
 from rag.ledger.documents import DocumentRecord
+from rag.ledger.files import FILE_ID
 from rag.ledger.inspection import Inspection
 from rag.ledger.refusals import Refusal
 from rag.ledger.stores import Store
@@ -53,14 +55,15 @@ def explain(engine: Engine, store: Store, name: str) -> Explanation:
     """Tell what became of a file in a store.
 
     Args:
-        name: a path, a URI, or the end of a path that is unique among the files that the ledger knows.
+        name: a path, a URI, the id of an upload, or the end of a path that is unique among the files that the ledger
+            knows.
 
     Raises:
         InvalidInputError: it is the end of several paths, or a `.quothignore` cannot be understood.
         StorageError: the ledger failed.
     """
     inspection = engine.documents.inspection(store.id)
-    uri = _find(inspection, name)
+    uri = _find(engine, store, inspection, name)
     known = engine.documents.at(store.id, [uri]).get(uri)
     refusal = engine.refusals.at(store.id, [uri]).get(uri)
     if known:
@@ -70,10 +73,13 @@ def explain(engine: Engine, store: Store, name: str) -> Explanation:
     return _unknown(engine, store, inspection, uri)
 
 
-def _find(inspection: Inspection, name: str) -> str:
+def _find(engine: Engine, store: Store, inspection: Inspection, name: str) -> str:
     """The URI that is meant."""
     if "://" in name:
         return name
+    if FILE_ID.fullmatch(name):
+        attached = engine.store_files.attached(store.id, [name]).get(name)
+        return attached.uri if attached else f"{UPLOADS}{name}"
     spellings = _spellings(name)
     known = inspection.known(spellings)
     for uri in spellings:
@@ -105,7 +111,9 @@ def _indexed(
     chunks = len(inspection.chunks_of(known.id, known.generation))
     sentences = [f"It is indexed in {store.name!r} as {known.title!r}, in {chunks} chunks."]
     if freshness.verdict == "fresh":
-        sentences.append("The file is unchanged since it was read.")
+        sentences.append(freshness.message or "The file is unchanged since it was read.")
+    elif freshness.verdict == "lost":
+        sentences.append(f"{freshness.message} Until then what was read of it can be found.")
     elif freshness.verdict == "closed":
         sentences.append(f"Whether the file has changed cannot be told at present. {freshness.message}")
     else:
@@ -135,11 +143,26 @@ def _refused(engine: Engine, refusal: Refusal) -> Explanation:
     return Explanation(refusal.uri, "refused", tuple(sentences), facts)
 
 
+def _unread_upload(engine: Engine, store: Store, uri: str) -> Explanation:
+    file_id = file_id_of(uri) or ""
+    attached = engine.store_files.attached(store.id, [file_id]).get(file_id)
+    if attached is None:
+        return Explanation(uri, "not_there", (f"{store.name!r} holds no such upload.",))
+    facts = {"status": attached.row.status, "job": attached.row.job_id}
+    if attached.row.status == "in_progress":
+        sentence = f"The job {attached.row.job_id} is to read it. `quoth jobs` says how far it is."
+        return Explanation(attached.uri, "waiting", (sentence,), facts)
+    sentence = f"It is {attached.row.status}, and not in the index. {attached.row.error_message}"
+    return Explanation(attached.uri, "refused", (sentence.strip(),), facts)
+
+
 def _unknown(  # noqa: PLR0911 - one verdict a return
     engine: Engine, store: Store, inspection: Inspection, uri: str
 ) -> Explanation:
     """A file that is neither a document nor refused."""
     path, roots = file_path(uri), Disk(engine, inspection).roots
+    if uri.startswith(UPLOADS):
+        return _unread_upload(engine, store, uri)
     if path is None:
         return Explanation(uri, "not_there", (f"{store.name!r} knows of no such thing, and it is the URI of no file.",))
     above = roots_of(uri, roots)

@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
+from rag.attributes import UPLOADS
 from rag.ledger.leases import LEASE_SECONDS
 from rag.ledger.tables import chunks, documents, generations, job_files, jobs, leases, refusals, roots, stores
 
@@ -121,6 +122,15 @@ class Inspection:
                     found.update(
                         connection.scalars(select(table.c.uri).where(table.c.store_id == self._store_id, some))
                     )
+        return found
+
+    def indexed(self, uris: Sequence[str]) -> set[str]:
+        """Which of these URIs are a document."""
+        found: set[str] = set()
+        with self._reading() as connection:
+            for start in range(0, len(uris), BATCH):
+                some = and_(documents.c.store_id == self._store_id, documents.c.uri.in_(uris[start : start + BATCH]))
+                found.update(connection.scalars(select(documents.c.uri).where(some)))
         return found
 
     def ending(self, end: str, limit: int) -> list[str]:
@@ -324,7 +334,9 @@ def _why_unreadable(job: Row, store_id: str) -> str:
         paths, counts = json.loads(job["paths"]), json.loads(job["counts"])
     except (TypeError, ValueError):
         return "holds what is no JSON"
-    named = isinstance(paths, list) and all(isinstance(path, str) and path.startswith("file:///") for path in paths)
+    named = isinstance(paths, list) and all(
+        isinstance(path, str) and path.startswith(("file:///", UPLOADS)) for path in paths
+    )
     times = all(isinstance(job[name], int | float | None) for name in ("created_at", "started_at", "finished_at"))
     numbers = all(isinstance(job[name], int) for name in ("retry", "fence"))
     right = named and isinstance(counts, dict) and times and numbers and isinstance(job["error"], str)

@@ -258,17 +258,21 @@ class StoreFiles:
         """Have uploads that the store holds read once more; returns the job that does it, if there is anything to."""
         with self._engine.begin() as connection:
             _lock(connection, store_id)
-            known = [row.file_id for row in _rows(connection, store_id, file_ids) if row.status == "completed"]
+            rows = _rows(connection, store_id, file_ids)
+            known = [row.file_id for row in rows if row.status in ("completed", "in_progress")]
             job_id = _job_for(connection, store_id, known, alone=True)
             for start in range(0, len(known), BATCH):
                 some = and_(store_files.c.store_id == store_id, store_files.c.file_id.in_(known[start : start + BATCH]))
                 connection.execute(update(store_files).where(some).values(status="in_progress", job_id=job_id))
         return job_id
 
-    def detach(self, store_id: str, file_ids: Sequence[str]) -> int:
+    def detach(self, store_id: str, file_ids: Sequence[str], *, submit: bool = True) -> int:
         """Take uploads out of a store, out of sight at once; a job deletes their points. Returns how many there were.
 
         What was refused of them is forgotten too. The uploads stay.
+
+        Args:
+            submit: whether a job is needed; not for the lease's holder, who sweeps.
         """
         with self._engine.begin() as connection:
             _lock(connection, store_id)
@@ -277,7 +281,7 @@ class StoreFiles:
                 some = store_files.c.file_id.in_(file_ids[start : start + BATCH])
                 found += _attached(connection, store_id, some)
                 connection.execute(delete(store_files).where(store_files.c.store_id == store_id, some))
-            _withdraw(connection, store_id, found)
+            _withdraw(connection, store_id, found, submit=submit)
         return len(found)
 
     def cancel_batch(self, store_id: str, batch_id: str) -> FileBatch:
@@ -381,10 +385,10 @@ def _waiting(connection: Connection, store_id: str) -> list[tuple[str, list[str]
     return [(row[0], row[1]) for row in connection.execute(query)]
 
 
-def _withdraw(connection: Connection, store_id: str, found: Sequence[AttachedFile]) -> None:
+def _withdraw(connection: Connection, store_id: str, found: Sequence[AttachedFile], *, submit: bool = True) -> None:
     """Take the documents of uploads out of sight, and have a job delete their points: every job begins with that."""
     drop(connection, store_id, [each.uri for each in found])
-    if retire(connection, store_id, [document_id(store_id, each.uri) for each in found]):
+    if retire(connection, store_id, [document_id(store_id, each.uri) for each in found]) and submit:
         _job_for(connection, store_id, [each.row.file_id for each in found], alone=False)
 
 

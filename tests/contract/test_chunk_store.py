@@ -7,6 +7,7 @@ import math
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,14 @@ def point(
 
 def numbers(found: tuple[Candidate, ...]) -> list[int]:
     return [uuid.UUID(each.chunk_id).int for each in found]
+
+
+async def readable(store: ChunkStore, store_id: str, groups: frozenset[str] | None, where: Filter | None) -> set[int]:
+    """The points that whoever belongs to the groups finds, by either vector."""
+    words = SparseVector((1,), (1.0,))
+    found = await store.search(store_id, vector(0), words, 1000, where, groups)
+    assert set(numbers(found.sparse)) == set(numbers(found.dense))
+    return set(numbers(found.dense))
 
 
 async def everything(store: ChunkStore, store_id: str, where: Filter | None = None) -> set[int]:
@@ -552,5 +561,66 @@ def test_dense_vectors_come_back_as_directions(run: Run) -> None:
         for n in (1, 300, 599):
             direction = vector(n) / np.linalg.norm(vector(n))
             np.testing.assert_allclose(found[chunk(n)], direction, atol=1e-6)
+
+    run(use)
+
+
+READERS: dict[int, tuple[str, ...]] = {
+    1: (), 2: ("staff",), 3: ("board",), 4: ("staff", "board"), 5: ("groups",), 6: ("ä b.c[0]",),
+}  # fmt: skip
+CALLERS: list[tuple[frozenset[str] | None, set[int]]] = [
+    (None, {1, 2, 3, 4, 5, 6}),
+    (frozenset(), {1}),
+    (frozenset({"staff"}), {1, 2, 4}),
+    (frozenset({"board", "groups"}), {1, 3, 4, 5}),
+    (frozenset({"ä b.c[0]"}), {1, 6}),
+    (frozenset({"nobody", "Staff", ""}), {1}),
+]
+
+
+def guarded_points() -> list[Point]:
+    """Those of CORPUS, all with the same word, for these readers."""
+    return [
+        replace(point(number, sparse={1: 1.0}, **attributes), groups=READERS[number])
+        for number, attributes in CORPUS.items()
+    ]
+
+
+def test_who_shares_a_group_finds_a_point_and_nobody_else(run: Run) -> None:
+    async def use(store: ChunkStore) -> None:
+        await store.upsert("s", guarded_points())
+        await store.upsert(
+            "other", [replace(point(11, sparse={1: 1.0}), groups=("staff",)), point(12, sparse={1: 1.0})]
+        )
+        for groups, wanted in CALLERS:
+            assert await readable(store, "s", groups, None) == wanted, groups
+            for where in (Not(Eq("colour", "none")), Not(Or(())), And(()), Not(Exists("groups")), Not(Not(And(())))):
+                assert await readable(store, "s", groups, where) == wanted, (groups, where)
+            assert await readable(store, "s", groups, Exists("groups")) == set()  # it is no attribute
+            assert await readable(store, "s", groups, Eq("public", True)) == wanted & {1, 4}
+        await store.upsert("s", [replace(point(2, sparse={1: 1.0}), groups=("board",))])
+        assert await readable(store, "s", frozenset({"staff"}), None) == {1, 4}
+        await store.upsert("s", [point(2, sparse={1: 1.0})])
+        assert await readable(store, "s", frozenset(), None) == {1, 2}
+
+    run(use)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=3)
+@given(
+    st.lists(st.tuples(filters(), st.frozensets(st.sampled_from(["staff", "board", "groups", "none"]))),
+             min_size=30, max_size=30)
+)  # fmt: skip
+def test_no_filter_opens_the_wall_of_groups(run: Run, asked: list[tuple[Filter, frozenset[str]]]) -> None:
+    async def use(store: ChunkStore) -> None:
+        exact = MemoryChunkStore(DIMENSION)
+        for each in (store, exact):
+            await each.upsert("a", guarded_points())
+            await each.upsert("b", [replace(each, chunk_id=chunk(n)) for n, each in enumerate(guarded_points(), 100)])
+        for where, groups in asked:
+            allowed = {n for n, readers in READERS.items() if not readers or groups & set(readers)}
+            found = await readable(store, "a", groups, where)
+            assert found <= allowed
+            assert found == (await readable(exact, "a", None, where)) & allowed
 
     run(use)
