@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
+from api.errors import describe
 from api.schemas.response_objects import (
     BROKEN_OFF,
     annotation,
@@ -30,7 +31,7 @@ from rag.events import (
     TextDelta,
 )
 from rag.ledger.responses import ResponseStatus
-from rag.recording import INTERRUPTED, error_code
+from rag.recording import INTERRUPTED
 
 Made = list[dict[str, Any]]
 
@@ -97,7 +98,7 @@ class ResponseDraft:
     def fail(self, error: QuothError) -> Made:
         """End it as one that broke off; also after it was completed, when it could not be kept."""
         self.failure = error
-        self._close("failed", error=error_object(error_code(error), str(error)))
+        self._close("failed", error=error_object(describe(error)[1]["error"]["code"], str(error)))
         return [self._state("failed")]
 
     def interrupt(self) -> None:

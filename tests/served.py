@@ -5,13 +5,17 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
+
+from fastapi import FastAPI
 
 from api.app import create_app
-from api.dependencies import Live
+from api.dependencies import CallerDep, Live
 from ingest.pipeline import Ingestor
+from rag.access import Caller
 from rag.answering import Answerer
 from rag.assembly import Engine
-from rag.protocols import ChatModel, Embedder
+from rag.protocols import ChatModel, ChunkStore, Embedder
 from rag.settings import Settings, load_settings
 from tests.fakes import fake_engine
 from tests.live import serving
@@ -27,6 +31,7 @@ class Served:
 
     url: str
     engine: Engine
+    app: FastAPI
 
 
 @contextmanager
@@ -36,14 +41,16 @@ def serving_stores(
     stores: Mapping[str, Mapping[str, str]] = STORES,
     *,
     embedder: Embedder | None = None,
+    vectors: ChunkStore | None = None,
+    caller: Caller | None = None,
     **server: object,
 ) -> Iterator[Served]:
-    """Serve stores of texts by file name; `server` are settings of the API."""
+    """Serve stores of texts by file name, to a caller other than whoever sent the request if one is given."""
     opened: list[Engine] = []
 
     @asynccontextmanager
     async def opening(settings: Settings) -> AsyncIterator[Live]:
-        with fake_engine(folder / "data", embedder) as engine:
+        with fake_engine(folder / "data", embedder, vectors) as engine:
             for store, texts in stores.items():
                 docs = folder / f"docs-{store}"
                 docs.mkdir(exist_ok=True)
@@ -56,5 +63,8 @@ def serving_stores(
             answers = asyncio.Semaphore(settings.server.max_concurrent_answers)
             yield Live(engine, Answerer(engine.retriever, model, settings.chat), answers)
 
-    with serving(create_app(load_settings({"server": server}), opening)) as url:
-        yield Served(url, opened[0])
+    app = create_app(load_settings({"server": server}), opening)
+    if caller is not None:
+        app.dependency_overrides[get_args(CallerDep)[1].dependency] = lambda: caller
+    with serving(app) as url:
+        yield Served(url, opened[0], app)

@@ -1,5 +1,6 @@
 """POST /v1/responses and what comes after it, spoken by the official client against a live server."""
 
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,11 +14,12 @@ from openai.types.responses import Response, ResponseFileSearchToolCall, Respons
 from sqlalchemy import select
 
 from rag.access import Caller
+from rag.backends.vectors.memory import MemoryChunkStore
 from rag.documents import store_id
-from rag.errors import UpstreamRejectedError, UpstreamUnavailableError
+from rag.errors import NotFoundError, UpstreamRejectedError, UpstreamUnavailableError
 from rag.ledger.served_tables import responses as table
-from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
-from tests.fakes import ScriptedChatModel
+from rag.protocols import CandidateLists, ChatModel, ModelDelta, Prompt, Sampling
+from tests.fakes import DIMENSION, ScriptedChatModel
 from tests.served import LEAVE, TRAVEL, Served, serving_stores
 
 ASKED = "Which class are trains booked in?"
@@ -355,6 +357,38 @@ def test_no_id_is_too_strange(refusing: Served, name: str) -> None:
         reply = httpx.get(f"{refusing.url}{path}")
         assert reply.status_code == 404, reply.text
         assert reply.json()["error"]["code"] == "not_found"
+
+
+class WatchedChunkStore(MemoryChunkStore):
+    """Remembers for whom it was searched."""
+
+    def __init__(self) -> None:
+        super().__init__(DIMENSION)
+        self.groups: list[frozenset[str] | None] = []
+
+    async def search(self, *args: Any, **kwargs: Any) -> CandidateLists:
+        self.groups.append(inspect.signature(super().search).bind(*args, **kwargs).arguments["groups"])
+        return await super().search(*args, **kwargs)
+
+
+def test_a_caller_asks_its_own_stores_and_groups_alone(tmp_path: Path) -> None:
+    bound = Caller("key_a", store_ids=frozenset({store_id("people")}), groups=frozenset({"staff"}))
+    vectors = WatchedChunkStore()
+    with serving_stores(tmp_path, ScriptedChatModel(SAID), vectors=vectors, caller=bound) as served:
+        with client(served) as api:
+            assert {model.id for model in api.models.list()} == {"quoth", "quoth/people", "bag-of-words"}
+            for body in (
+                {"model": "quoth"}, {"model": "quoth/default"}, {"model": "quoth", "tools": [searching("default")]},
+                {"model": "quoth/people", "tools": [searching("people", "default")]},
+            ):  # fmt: skip
+                with pytest.raises(openai.NotFoundError):
+                    api.responses.create(input=ASKED, **body)
+            assert vectors.groups == []
+            made = api.responses.create(model="quoth", input=ASKED, tools=[searching("people")])  # type: ignore[list-item]
+        assert vectors.groups == [frozenset({"staff"})]
+        assert served.engine.responses.get(made.id, bound).key_id == "key_a"
+        with pytest.raises(NotFoundError):
+            served.engine.responses.get(made.id, Caller("key_b", scope="write"))
 
 
 def test_another_callers_response_is_not_there(refusing: Served) -> None:

@@ -41,7 +41,10 @@ Serve = Callable[[ChatModel], AbstractContextManager[Served]]
 class EndlessChatModel(ScriptedChatModel):
     """Never comes to an end by itself."""
 
+    loop: asyncio.AbstractEventLoop | None = None
+
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[ModelDelta]:
+        self.loop = asyncio.get_running_loop()
         try:
             while True:
                 yield ModelDelta(text="and so on ")
@@ -157,6 +160,26 @@ def test_a_reader_that_leaves_stops_the_model_and_leaves_nothing_that_looks_whol
             kept = ledger.execute(select(table.c.body)).scalar_one()
         assert kept["error"]["type"] == "interrupted"
         assert kept["output"][1]["status"] == "incomplete"
+
+
+def test_a_server_that_ends_says_so_at_the_end_of_its_streams(serve: Serve) -> None:
+    model = EndlessChatModel()
+    body = {"model": "quoth", "input": ASKED, "stream": True}
+    with serve(model) as served:
+        with httpx.stream("POST", f"{served.url}/v1/responses", json=body) as reply:
+            pieces = reply.iter_raw()
+            seen = next(pieces)
+            assert model.loop is not None
+            model.loop.call_soon_threadsafe(served.app.state.drain.cut)
+            seen += b"".join(pieces)
+        assert (model.closed, statuses(served.engine)) == (1, ["failed"])
+    events = [json.loads(line[6:]) for line in seen.decode().splitlines() if line.startswith("data: ")]
+    assert [event["type"] for event in events if event["type"] in TERMINAL] == ["response.failed"]
+    numbers = [event["sequence_number"] for event in events]
+    assert numbers == sorted(set(numbers))
+    last = events[-1]["response"]
+    assert (last["status"], last["error"]["type"]) == ("failed", "server_shutting_down")
+    assert last["output"][1]["content"][0]["text"].startswith("".join(event.get("delta", "") for event in events))
 
 
 def statuses(engine: Engine) -> list[str]:
