@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rag.access import DEFAULT_TENANT
+
 Role = Literal["system", "user", "assistant"]
 Status = Literal["complete", "incomplete", "failed"]
 
@@ -20,7 +22,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation of the ledger, with the documents of one store."""
+    """A conversation of the ledger, with the documents of one store; `tenant` and `key_id` have begun it."""
 
     id: str
     store_id: str
@@ -28,6 +30,8 @@ class Conversation:
     title: str
     created_at: float
     updated_at: float
+    tenant: str = DEFAULT_TENANT
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

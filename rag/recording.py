@@ -17,6 +17,7 @@ from rag.events import AnswerCompleted, AnswerFailed, CitationAdded, Event, Sour
 from rag.ledger.conversations import Begun, Conversations, Ending
 
 if TYPE_CHECKING:
+    from rag.access import Caller
     from rag.answering import PreparedAnswer
     from rag.assembly import Engine
     from rag.documents import SearchHit
@@ -145,13 +146,20 @@ class Recorder:
 
 
 async def begin_recording(
-    engine: Engine, store: str, conversation_id: str | None, question: str, *, take_over: bool = False
+    engine: Engine,
+    store: str,
+    conversation_id: str | None,
+    question: str,
+    *,
+    caller: Caller | None = None,
+    take_over: bool = False,
 ) -> Recorder:
     """Append a question to a conversation, or to a new one.
 
     Args:
         store: name of the store that is asked; a conversation stays with its store.
         conversation_id: None makes a new conversation.
+        caller: who asks, and must own the conversation; without one, the operator.
         take_over: see `Conversations.begin`.
 
     Raises:
@@ -164,9 +172,9 @@ async def begin_recording(
     if conversation_id is None:
         if not question.strip():
             raise InvalidInputError("The question is empty: ask something.")
-        conversation_id = (await in_thread(conversations.create, owner.id, question)).id
+        conversation_id = (await in_thread(conversations.create, owner.id, question, caller)).id
     else:
-        found = await in_thread(conversations.get, conversation_id)
+        found = await in_thread(conversations.get, conversation_id, caller)
         if found.store_id != owner.id:
             raise InvalidInputError(
                 f"The conversation {conversation_id} is about the store {found.store!r}, not {store!r}. Ask that "

@@ -5,16 +5,19 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.dependencies import AnswerSlotDep, Live, LiveDep
+from api.dependencies import AnswerSlotDep, BudgetDep, CallerDep, Live, LiveDep
 from api.errors import describe
-from api.routes.models import store_of_model
+from api.rate_limits import metered
+from api.routes.models import resolve_model
 from api.schemas.chat_completions import NEW, ChatCompletionRequest
 from api.streaming import DONE, ClientLeftError, EventStream, Terminal, encoded, frame, while_connected
+from rag.access import Caller
 from rag.answering import PreparedAnswer
 from rag.citations import Citation
 from rag.conversation import HistoryShare
@@ -30,17 +33,22 @@ _MARK = "\0"
 
 @router.post("/v1/chat/completions")
 async def create_chat_completion(
-    body: ChatCompletionRequest, request: Request, live: LiveDep, cleanup: AnswerSlotDep
+    body: ChatCompletionRequest,
+    request: Request,
+    live: LiveDep,
+    caller: CallerDep,
+    budget: BudgetDep,
+    cleanup: AnswerSlotDep,
 ) -> Response:
     """Answer the last message from a store, with citations."""
     reply = _Reply(body)
     try:
-        prepared, recorder = await while_connected(request, _prepare(live, body))
+        prepared, recorder = await while_connected(request, _prepare(live, caller, body))
         cleanup.push_async_callback(prepared.close)
         if recorder:
             cleanup.push_async_callback(recorder.close)
         reply.describe(prepared, body, recorder)
-        events = live.answerer.stream(prepared)
+        events = metered(live.answerer.stream(prepared), prepared.prompt.messages, budget)
         if recorder:
             events = recorder.keep(events)
         if body.stream:
@@ -51,13 +59,16 @@ async def create_chat_completion(
     return JSONResponse(reply.whole(done))
 
 
-async def _prepare(live: Live, body: ChatCompletionRequest) -> tuple[PreparedAnswer, Recorder | None]:
-    store = store_of_model(body.model, live.engine.settings.store)
+async def _prepare(
+    live: Live, caller: Caller, body: ChatCompletionRequest
+) -> tuple[PreparedAnswer, Recorder | None]:
+    store = (await resolve_model(live, caller, body.model)).name
+    wanted: dict[str, Any] = {"groups": caller.groups, "sampling": body.sampling}
     if body.conversation is None:
-        return await live.answerer.prepare(store, body.question, body.history, sampling=body.sampling), None
+        return await live.answerer.prepare(store, body.question, body.history, **wanted), None
     known = None if body.conversation == NEW else body.conversation
-    recorder = await begin_recording(live.engine, store, known, body.question)
-    preparing = live.answerer.prepare(store, body.question, recorder.history, sampling=body.sampling)
+    recorder = await begin_recording(live.engine, store, known, body.question, caller=caller)
+    preparing = live.answerer.prepare(store, body.question, recorder.history, **wanted)
     return await recorder.prepared(preparing), recorder
 
 
@@ -117,7 +128,7 @@ class _Reply:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": done.finish_reason}
         return {
             **self._head, "object": "chat.completion", "choices": [choice], "usage": _usage(done.usage),
-            "citations": [citation.as_dict() for citation in done.citations], **self.extra,
+            **findings(done), **self.extra,
         }  # fmt: skip
 
     def text(self, text: str) -> bytes:
@@ -129,13 +140,23 @@ class _Reply:
         return frame({**self._head, "object": "chat.completion.chunk", "choices": [choice], **extra})
 
     def last(self, done: AnswerCompleted) -> list[bytes]:
-        citations = [citation.as_dict() for citation in done.citations]
+        found = findings(done) | self.extra
         delta = {"annotations": _annotations(done.citations)}
-        frames = [self.chunk(delta, done.finish_reason, citations=citations, **self.extra)]
+        frames = [self.chunk(delta, done.finish_reason, **found)]
         if self._include_usage:
-            usage = {"choices": [], "usage": _usage(done.usage), "citations": citations, **self.extra}
+            usage = {"choices": [], "usage": _usage(done.usage), **found}
             frames.append(frame({**self._head, "object": "chat.completion.chunk", **usage}))
         return [*frames, DONE]
+
+
+def findings(done: AnswerCompleted) -> dict[str, Any]:
+    """What Quoth knows of a whole answer besides its text, for every dialect."""
+    return {
+        "citations": [citation.as_dict() for citation in done.citations],
+        "sentences": [sentence.as_dict() for sentence in done.sentences],
+        "answerable": asdict(done.answerable) if done.answerable else None,
+        "refused": done.is_refusal,
+    }
 
 
 def _annotations(citations: tuple[Citation, ...]) -> list[dict[str, Any]]:

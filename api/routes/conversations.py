@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from api.dependencies import LiveDep
+from api.dependencies import CallerDep, LiveDep
 from api.schemas.conversations import conversation_object, message_object, page
 from rag.concurrency import in_thread
 
@@ -18,27 +18,34 @@ LimitQuery = Annotated[int, Query(ge=1, le=100)]
 
 @router.get("/v1/conversations")
 async def list_conversations(
-    live: LiveDep, limit: LimitQuery = 20, after: Annotated[str | None, Query(max_length=64)] = None
+    live: LiveDep,
+    caller: CallerDep,
+    limit: LimitQuery = 20,
+    after: Annotated[str | None, Query(max_length=64)] = None,
 ) -> dict[str, Any]:
     """List conversations, those first that were gone on with last; `after` is the `last_id` of the page before."""
-    found, has_more = await in_thread(live.engine.conversations.page, limit, after)
+    found, has_more = await in_thread(live.engine.conversations.page, limit, after, caller)
     return page([conversation_object(conversation) for conversation in found], has_more)
 
 
 @router.get("/v1/conversations/{conversation_id}")
 async def retrieve_conversation(
-    conversation_id: IdPath, live: LiveDep, limit: LimitQuery = 100, after: Annotated[int, Query(ge=-1)] = -1
+    conversation_id: IdPath,
+    live: LiveDep,
+    caller: CallerDep,
+    limit: LimitQuery = 100,
+    after: Annotated[int, Query(ge=-1, le=2**31 - 1)] = -1,
 ) -> dict[str, Any]:
     """One conversation and a page of its messages, oldest first; `after` is how many of them less one came before."""
     conversations = live.engine.conversations
-    found = await in_thread(conversations.get, conversation_id)
-    messages, has_more = await in_thread(conversations.messages, conversation_id, after, limit)
+    found = await in_thread(conversations.get, conversation_id, caller)
+    messages, has_more = await in_thread(conversations.messages, conversation_id, after, limit, caller)
     shown = page([message_object(message) for message in messages], has_more)
     return {**conversation_object(found), "messages": shown}
 
 
 @router.delete("/v1/conversations/{conversation_id}")
-async def delete_conversation(conversation_id: IdPath, live: LiveDep) -> dict[str, Any]:
+async def delete_conversation(conversation_id: IdPath, live: LiveDep, caller: CallerDep) -> dict[str, Any]:
     """Delete a conversation, its messages and their feedback for good."""
-    await in_thread(live.engine.conversations.delete, conversation_id)
+    await in_thread(live.engine.conversations.delete, conversation_id, caller)
     return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}

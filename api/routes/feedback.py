@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import Live, LiveDep
-from api.routes.models import store_of_model
+from api.dependencies import CallerDep, LiveDep
+from api.routes.models import resolve_model
 from api.schemas.feedback import FeedbackRequest
 from rag.concurrency import in_thread
 from rag.ledger.feedback import Feedback, as_case
@@ -20,28 +20,26 @@ router = APIRouter()
 
 
 @router.post("/v1/feedback")
-async def give_feedback(body: FeedbackRequest, live: LiveDep) -> dict[str, Any]:
+async def give_feedback(body: FeedbackRequest, live: LiveDep, caller: CallerDep) -> dict[str, Any]:
     """Rate an answer of a conversation, in place of how it was rated before."""
-    return _as_object(await in_thread(live.engine.feedback.give, body.answer_id, body.rating, body.comment))
+    given = await in_thread(live.engine.feedback.give, body.answer_id, body.rating, body.comment, caller)
+    return _as_object(given)
 
 
 @router.get("/v1/feedback")
 async def export_feedback(
     live: LiveDep,
+    caller: CallerDep,
     export: Annotated[Literal["cases", "feedback"], Query(description="test cases, or all that is known")] = "feedback",
     model: Annotated[str | None, Query(description="quoth/STORE; without it, all stores")] = None,
 ) -> StreamingResponse:
     """Every feedback, oldest first, one JSON object a line."""
-    store_id = await in_thread(_store_id, live, model)
+    store_id = None if model is None else (await resolve_model(live, caller, model)).id
     shown = as_case if export == "cases" else _as_object
-    lines = (json.dumps(shown(given), ensure_ascii=False) + "\n" for given in live.engine.feedback.all(store_id))
+    lines = (
+        json.dumps(shown(given), ensure_ascii=False) + "\n" for given in live.engine.feedback.all(store_id, caller)
+    )
     return StreamingResponse(_encoded(lines), media_type="application/x-ndjson")
-
-
-def _store_id(live: Live, model: str | None) -> str | None:
-    if model is None:
-        return None
-    return live.engine.stores.identity(store_of_model(model, live.engine.settings.store))
 
 
 def _encoded(lines: Iterator[str]) -> Iterator[bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
@@ -9,6 +11,8 @@ from api.dependencies import LiveDep
 from rag.concurrency import in_thread
 from rag.documents import store_id
 from rag.errors import QuothError
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/health")
 
@@ -23,8 +27,10 @@ async def live() -> dict[str, str]:
 async def ready(live: LiveDep) -> JSONResponse:
     """The ledger and the vector store answer."""
     try:
-        names = await in_thread(live.engine.stores.names)
+        await in_thread(live.engine.stores.names)
         await live.engine.vectors.count(store_id(live.engine.settings.store))
     except QuothError as error:
-        return JSONResponse({"status": "not ready", "reason": str(error)}, 503)
-    return JSONResponse({"status": "ready", "stores": len(names)})
+        # Anybody may ask this: what the reason names is for the log.
+        logger.warning("not ready: %s", error)
+        return JSONResponse({"status": "not ready"}, 503)
+    return JSONResponse({"status": "ready"})

@@ -13,6 +13,8 @@ from rag.conversation import Message
 from rag.protocols import Sampling
 
 MAX_MESSAGES = 1000
+MAX_MESSAGE_CHARACTERS = 100_000
+MAX_PARTS = 100
 MAX_STOPS = 4
 MAX_CONVERSATION_CHARACTERS = 64
 NEW = "new"
@@ -24,7 +26,7 @@ class TextPart(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["text"]
-    text: str
+    text: Annotated[str, Field(max_length=MAX_MESSAGE_CHARACTERS)]
 
 
 class ChatMessage(BaseModel):
@@ -33,7 +35,9 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Annotated[str, Field(max_length=MAX_MESSAGE_CHARACTERS)] | Annotated[
+        list[TextPart], Field(max_length=MAX_PARTS)
+    ]
 
     def to_message(self) -> Message:
         """The message as the engine knows it."""

@@ -12,8 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
+from rag.access import Caller
 from rag.conversation import Conversation, KeptMessage, Message, Status
 from rag.errors import ConversationBusyError, InvalidInputError, NotFoundError
 from rag.ledger.connection import purge
@@ -25,6 +39,8 @@ TITLE_CHARACTERS: Final = 80
 MOST_EXCHANGES: Final = 100
 # Longer than the silence after which a model is given up by default: who is killed blocks a conversation this long.
 CLAIM_SECONDS: Final = 180.0
+# The id of no key: who owns what it has made owns all of its tenant.
+ANOTHER: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +77,30 @@ class Ending:
 
 
 class Conversations:
-    """The conversations of one ledger."""
+    """The conversations of one ledger.
+
+    What is asked for with a caller is there where it owns it, see `Caller.owns`; without one, as for people at the
+    machine, whoever's it is.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def create(self, store_id: str, first_question: str) -> Conversation:
-        """Make an empty conversation, called after its first question."""
+    def create(self, store_id: str, first_question: str, caller: Caller | None = None) -> Conversation:
+        """Make an empty conversation, called after its first question; without a caller it is the operator's."""
+        owner = caller or Caller()
         now, title = time.time(), " ".join(storable(first_question).split())
         identity = str(uuid.uuid4())
         values = {"id": identity, "store_id": store_id, "title": _shortened(title), "created_at": now}
         with self._engine.begin() as connection:
-            connection.execute(insert(conversations).values(**values, updated_at=now, answering_until=0.0))
+            values |= {"tenant": owner.tenant, "key_id": owner.key_id, "updated_at": now, "answering_until": 0.0}
+            connection.execute(insert(conversations).values(**values))
         return self.get(identity)
 
-    def get(self, conversation_id: str) -> Conversation:
+    def get(self, conversation_id: str, caller: Caller | None = None) -> Conversation:
         """The conversation of this id. Raises NotFoundError."""
         with self._engine.connect() as connection:
-            return _get(connection, conversation_id)
+            return _get(connection, conversation_id, caller)
 
     def find(self, beginning: str) -> Conversation:
         """The one conversation whose id begins like this. Raises NotFoundError."""
@@ -96,27 +118,31 @@ class Conversations:
             row = connection.execute(query).mappings().first()
         return Conversation(**row) if row else None
 
-    def page(self, limit: int, after: str | None = None) -> tuple[list[Conversation], bool]:
+    def page(
+        self, limit: int, after: str | None = None, caller: Caller | None = None
+    ) -> tuple[list[Conversation], bool]:
         """A page of conversations, those first that were gone on with last, and whether there are more.
 
         Args:
             after: the id of the last one of the page before. Raises NotFoundError when it is gone.
         """
-        query = _select().order_by(*_latest_first()).limit(limit + 1)
+        query = _select().where(*owned_by(caller)).order_by(*_latest_first()).limit(limit + 1)
         with self._engine.connect() as connection:
             if after is not None:
-                last, moment = _get(connection, after), conversations.c.updated_at
+                last, moment = _get(connection, after, caller), conversations.c.updated_at
                 same = and_(moment == last.updated_at, conversations.c.id > last.id)
                 query = query.where(or_(moment < last.updated_at, same))
             rows = connection.execute(query).mappings().all()
         return [Conversation(**row) for row in rows[:limit]], len(rows) > limit
 
-    def messages(self, conversation_id: str, after: int, limit: int) -> tuple[list[KeptMessage], bool]:
+    def messages(
+        self, conversation_id: str, after: int, limit: int, caller: Caller | None = None
+    ) -> tuple[list[KeptMessage], bool]:
         """A page of messages, oldest first, behind the ordinal `after`, and whether there are more."""
         own = (messages.c.conversation_id == conversation_id, messages.c.ordinal > after)
         query = select(messages).where(*own).order_by(messages.c.ordinal).limit(limit + 1)
         with self._engine.connect() as connection:
-            _get(connection, conversation_id)
+            _get(connection, conversation_id, caller)
             rows = connection.execute(query).mappings().all()
         return [_message(row) for row in rows[:limit]], len(rows) > limit
 
@@ -141,7 +167,7 @@ class Conversations:
             # The first statement writes, so that a second one of these transactions waits for the end of this one.
             claim = update(conversations).where(mine if take_over else and_(mine, free)).values(**claimed)
             if connection.execute(claim).rowcount != 1:
-                _get(connection, conversation_id)
+                _get(connection, conversation_id, None)
                 raise ConversationBusyError(
                     "An answer is being written in this conversation. Wait for its end, then ask again."
                 )
@@ -171,13 +197,15 @@ class Conversations:
             connection.execute(update(conversations).where(*mine).values(**freed))
             connection.execute(update(messages).where(messages.c.id == begun.answer_id).values(**ending.values()))
 
-    def delete(self, conversation_id: str) -> None:
+    def delete(self, conversation_id: str, caller: Caller | None = None) -> None:
         """Delete a conversation with its messages and their feedback, also from the ledger's files.
 
         Raises:
             NotFoundError: there is no such conversation.
         """
         with self._engine.begin() as connection:
+            if caller is not None:
+                _get(connection, conversation_id, caller)
             connection.execute(delete(feedback).where(feedback.c.conversation_id == conversation_id))
             connection.execute(delete(messages).where(messages.c.conversation_id == conversation_id))
             gone = connection.execute(delete(conversations).where(conversations.c.id == conversation_id))
@@ -191,7 +219,19 @@ def storable(text: str) -> str:
     return replace_surrogates(text).replace("\0", "\ufffd")
 
 
-def kept_message(connection: Connection, answer_id: str) -> tuple[KeptMessage, str, str] | None:
+def owned_by(caller: Caller | None) -> list[ColumnElement[bool]]:
+    """What holds of every conversation that a caller owns, as `Caller.owns` has it."""
+    if caller is None:
+        return []
+    of_tenant = conversations.c.tenant == caller.tenant
+    if caller.owns(caller.tenant, ANOTHER):
+        return [of_tenant]
+    return [of_tenant, conversations.c.key_id == caller.key_id]
+
+
+def kept_message(
+    connection: Connection, answer_id: str, caller: Caller | None = None
+) -> tuple[KeptMessage, str, str] | None:
     """An answer, its question and the id of its store, as part of a transaction; None when there is none."""
     asked = messages.alias()
     before = and_(asked.c.conversation_id == messages.c.conversation_id, asked.c.ordinal == messages.c.ordinal - 1)
@@ -199,14 +239,16 @@ def kept_message(connection: Connection, answer_id: str) -> tuple[KeptMessage, s
         select(messages, asked.c.content.label("question"), conversations.c.store_id)
         .join(asked, before)
         .join(conversations, conversations.c.id == messages.c.conversation_id)
-        .where(messages.c.id == answer_id, messages.c.role == "assistant")
+        .where(messages.c.id == answer_id, messages.c.role == "assistant", *owned_by(caller))
     )
     row = connection.execute(query).mappings().first()
     return (_message(row), row["question"], row["store_id"]) if row else None
 
 
 def _select() -> Select[Any]:
-    named = (conversations.c[name] for name in ("id", "store_id", "title", "created_at", "updated_at"))
+    named = (
+        conversations.c[name] for name in ("id", "store_id", "title", "created_at", "updated_at", "tenant", "key_id")
+    )
     return select(*named, stores.c.name.label("store")).join(stores, stores.c.id == conversations.c.store_id)
 
 
@@ -214,8 +256,9 @@ def _latest_first() -> tuple[Any, Any]:
     return conversations.c.updated_at.desc(), conversations.c.id
 
 
-def _get(connection: Connection, conversation_id: str) -> Conversation:
-    row = connection.execute(_select().where(conversations.c.id == conversation_id)).mappings().first()
+def _get(connection: Connection, conversation_id: str, caller: Caller | None) -> Conversation:
+    query = _select().where(conversations.c.id == conversation_id, *owned_by(caller))
+    row = connection.execute(query).mappings().first()
     if row is None:
         raise _missing(conversation_id)
     return Conversation(**row)

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine, and_, delete, insert, or_, select
 
+from rag.access import Caller
 from rag.conversation import KeptMessage
 from rag.errors import NotFoundError
-from rag.ledger.conversations import kept_message, storable
-from rag.ledger.tables import feedback
+from rag.ledger.conversations import kept_message, owned_by, storable
+from rag.ledger.tables import conversations, feedback
 
 Rating = Literal["up", "down"]
 
@@ -45,20 +46,20 @@ class FeedbackLog:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def give(self, answer_id: str, rating: Rating, comment: str = "") -> Feedback:
-        """Rate an answer, in place of how it was rated before.
+    def give(self, answer_id: str, rating: Rating, comment: str = "", caller: Caller | None = None) -> Feedback:
+        """Rate an answer, in place of how it was rated before; one of a conversation that the caller owns, if any.
 
         Raises:
             NotFoundError: there is no such answer in a conversation of the ledger.
         """
         with self._engine.begin() as connection:
-            connection.execute(delete(feedback).where(feedback.c.answer_id == answer_id))
-            found = kept_message(connection, answer_id)
+            found = kept_message(connection, answer_id, caller)
             if found is None:
                 raise NotFoundError(
                     f"There is no answer {answer_id[:64]!r} in the ledger. Answers are kept in conversations only: ask "
                     "with `conversation`, and send the `answer_id` of the response."
                 )
+            connection.execute(delete(feedback).where(feedback.c.answer_id == answer_id))
             message, question, store_id = found
             given = Feedback(
                 id=str(uuid.uuid4()), answer_id=answer_id, conversation_id=message.conversation_id, store_id=store_id,
@@ -67,12 +68,15 @@ class FeedbackLog:
             connection.execute(insert(feedback).values(**asdict(given)))
         return given
 
-    def all(self, store_id: str | None = None) -> Iterator[Feedback]:
-        """Every feedback, oldest first, read a page at a time."""
+    def all(self, store_id: str | None = None, caller: Caller | None = None) -> Iterator[Feedback]:
+        """Every feedback, on what the caller owns if there is one, oldest first, read a page at a time."""
         moment, last = feedback.c.created_at, None
         query = select(feedback).order_by(moment, feedback.c.id).limit(BATCH)
         if store_id is not None:
             query = query.where(feedback.c.store_id == store_id)
+        if caller is not None:
+            owned = select(conversations.c.id).where(*owned_by(caller))
+            query = query.where(feedback.c.conversation_id.in_(owned))
         while True:
             page = query
             if last is not None:
