@@ -27,7 +27,7 @@ async def opening(settings: Settings) -> AsyncIterator[Live]:
 
 
 if __name__ == "__main__":
-    app = create_app(load_settings({"data_dir": Path(sys.argv[1]), "server": {"max_body_bytes": 9_000_000}}), opening)
+    app = create_app(load_settings({"data_dir": Path(sys.argv[1])}), opening)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()

@@ -26,9 +26,7 @@ CONTENT = b"Trains are booked in second class.\n" * 100
 @contextmanager
 def file_engine(data_dir: Path) -> Iterator[Engine]:
     """An engine that takes uploads of 3 MB."""
-    settings = load_settings(
-        {"data_dir": data_dir, "server": {"max_upload_bytes": MAX_UPLOAD, "max_body_bytes": MAX_UPLOAD + 1_000_000}}
-    )
+    settings = load_settings({"data_dir": data_dir, "server": {"max_upload_bytes": MAX_UPLOAD}})
     with fake_engine(data_dir) as engine:
         yield replace(engine, settings=settings)
 
