@@ -12,6 +12,7 @@ from typing import Self
 from ingest.origins import is_of_uploads
 from ingest.outcomes import IngestSummary
 from ingest.pipeline import Ingestor
+from ingest.working import TO_DO
 from rag.assembly import Engine
 from rag.concurrency import in_thread
 from rag.errors import IngestStoppedError, LeaseLostError, QuothError, StorageError
@@ -99,7 +100,7 @@ class BackgroundWorker:
         return due[-1] if due else None
 
     def _is_due(self, job: Job) -> bool:
-        if job.state in ("waiting", "stopped"):
+        if job.state in TO_DO:
             return True
         if job.state != "failed" or not is_of_uploads(job):
             return False

@@ -14,6 +14,9 @@ from rag.ledger.jobs import Job
 
 logger = logging.getLogger(__name__)
 
+# A job that runs may have been left by a process that was killed a moment ago: the store's lease will tell.
+TO_DO = ("waiting", "stopped", "running")
+
 OnDone = Callable[[Job, IngestSummary | QuothError], None]
 
 
@@ -49,5 +52,5 @@ async def work_off(engine: Engine, on_done: OnDone = lambda *_: None) -> int:
 
 
 def _next(engine: Engine, tried: set[str]) -> Job | None:
-    waiting = [job for job in engine.jobs.all() if job.state in ("waiting", "stopped") and job.id not in tried]
+    waiting = [job for job in engine.jobs.all() if job.state in TO_DO and job.id not in tried]
     return waiting[-1] if waiting else None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -390,3 +391,84 @@ def test_real_folders_with_the_embedders_tokenizer(collections: Path, embedder_t
         parsed += 1
         check(document, cut(document, 254, embedder_tokenizer), 254, embedder_tokenizer)
     assert parsed > 100
+
+
+def check_overlap(document: Document, chunks: Sequence[Chunk], limit: int, overlap: int, tokenizer: Tokenizer) -> None:
+    """Every character is covered; each chunk goes on from the one before, which shares no more with it than it may."""
+    covered = 0
+    for before, chunk in zip([None, *chunks], chunks, strict=False):
+        assert chunk.text == document.text[chunk.char_start : chunk.char_end]
+        assert tokenizer.count(chunk.embedded_text) <= limit
+        if before is not None:
+            assert before.char_start < chunk.char_start
+            assert before.char_end < chunk.char_end
+        if chunk.char_start < covered:
+            assert tokenizer.count(document.text[chunk.char_start : covered]) <= overlap
+            assert not document.text[chunk.char_start - 1].isalnum() or not document.text[chunk.char_start].isalnum()
+        else:
+            assert not document.text[covered : chunk.char_start].strip()
+        covered = chunk.char_end
+    assert not document.text[covered:].strip()
+
+
+@settings(deadline=None, max_examples=150)
+@given(document=documents(), limit=st.sampled_from([32, 40, 128]), overlap=st.integers(0, 64))
+def test_any_document_overlaps_by_what_it_may_and_slices_back(document: Document, limit: int, overlap: int) -> None:
+    overlap = min(overlap, limit // 2)
+    tokenizer = WordTokenizer()
+    chunks = chunk_document(document, "document", "generation", tokenizer, limit, overlap_tokens=overlap)
+    check_overlap(document, chunks, limit, overlap, tokenizer)
+    plain = chunk_document(document, "document", "generation", tokenizer, limit)
+    if overlap == 0:
+        assert chunks == plain
+    for chunk in chunks:  # a citation of any part tells the place that the whole text tells
+        headings, locator = chunk.place_of(0, len(chunk.text))
+        assert (headings, locator.lines) == (chunk.headings, chunk.locator.lines)
+
+
+def test_prose_overlaps_by_whole_sentences() -> None:
+    sentences = [f"Sentence {number} tells of thing {number}." for number in range(60)]
+    document = document_of(("paragraph", " ".join(sentences)))
+    chunks = chunk_document(document, "d", "g", WordTokenizer(), 64, overlap_tokens=16)
+    check_overlap(document, chunks, 64, 16, WordTokenizer())
+    assert len(chunks) > 5
+    for before, chunk in pairwise(chunks):
+        shared = document.text[chunk.char_start : before.char_end]
+        assert re.fullmatch(r"(Sentence \d+ tells of thing \d+\. ?){2}", shared), shared
+
+
+def test_a_sentence_longer_than_the_overlap_is_shared_from_a_word_on() -> None:
+    document = document_of(("paragraph", words(400)))
+    chunks = chunk_document(document, "d", "g", WordTokenizer(), 50, overlap_tokens=20)
+    shared = [document.text[chunk.char_start : before.char_end] for before, chunk in pairwise(chunks)]
+    assert {len(each.split()) for each in shared} == {20}
+
+
+def test_nothing_is_shared_over_a_heading_or_with_another_sheet() -> None:
+    parts = [
+        part for number in range(4) for part in (("heading", f"Part {number}"), ("paragraph", words(60, f"p{number}x")))
+    ]
+    document = document_of(*parts)  # type: ignore[arg-type]
+    chunks = chunk_document(document, "d", "g", WordTokenizer(), 48, overlap_tokens=24)
+    for number in range(4):
+        mine = [chunk for chunk in chunks if f"p{number}x" in chunk.text]
+        assert not any(f"p{other}x" in chunk.text for chunk in mine for other in range(4) if other != number)
+        assert len(mine) > 1
+    sheets = located(*((words(40, f"s{name}x"), Locator(sheet=name)) for name in "ab"))
+    for chunk in chunk_document(sheets, "d", "g", WordTokenizer(), 32, overlap_tokens=16):
+        assert ("sax" in chunk.text) != ("sbx" in chunk.text)
+
+
+def test_overlapping_parts_of_a_table_tell_their_own_rows() -> None:
+    rows = 80
+    text = table_of(rows)
+    block = Block(0, len(text), "table", (), Locator(rows=(1, text.count("\n") + 1)))
+    document = Document("T", text, (block,), "text/csv")
+    chunks = chunk_document(document, "d", "g", WordTokenizer(), 64, overlap_tokens=24)
+    lines = text.split("\n")
+    assert len(chunks) > 3
+    assert any(later.char_start < before.char_end for before, later in pairwise(chunks))
+    for chunk in chunks:
+        assert chunk.locator.rows is not None
+        first, last = chunk.locator.rows
+        assert chunk.text.split("\n") == lines[first - 1 : last]
