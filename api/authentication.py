@@ -152,8 +152,8 @@ def _require_loopback(scope: Scope, headers: Headers) -> None:
 def is_loopback(host: str) -> bool:
     """Whether an address, or a name, is this machine's own."""
     with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host in LOOPBACK_NAMES
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host == "localhost"
 
 
 def _address(scope: Scope) -> str:

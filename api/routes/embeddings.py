@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from api.dependencies import AnswerSlotDep, LiveDep
+from api.dependencies import AnswerSlotDep, BudgetDep, LiveDep
+from api.rate_limits import Budget
 from api.schemas.embeddings import EmbeddingRequest
 from api.streaming import ClientLeftError, while_connected
 from rag.concurrency import in_thread
@@ -27,16 +28,18 @@ MAX_TOKENS: Final = 300_000  # of a request, as OpenAI bounds it
 
 
 @router.post("/v1/embeddings")
-async def create_embeddings(body: EmbeddingRequest, request: Request, live: LiveDep, _slot: AnswerSlotDep) -> Response:
+async def create_embeddings(
+    body: EmbeddingRequest, request: Request, live: LiveDep, budget: BudgetDep, _slot: AnswerSlotDep
+) -> Response:
     """Embed texts as the stores' passages or questions are; it takes the room of an answer."""
     try:
-        content = await while_connected(request, _embed(live.engine.embedder, body))
+        content = await while_connected(request, _embed(live.engine.embedder, body, budget))
     except ClientLeftError:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     return Response(content, media_type="application/json")
 
 
-async def _embed(embedder: Embedder, body: EmbeddingRequest) -> bytes:
+async def _embed(embedder: Embedder, body: EmbeddingRequest, budget: Budget) -> bytes:
     fingerprint = embedder.fingerprint
     if body.model != fingerprint.model:
         raise NotFoundError(f"There is no embedding model {body.model[:128]!r} here; there is {fingerprint.model!r}.")
@@ -44,6 +47,7 @@ async def _embed(embedder: Embedder, body: EmbeddingRequest) -> bytes:
         raise InvalidInputError(f"{fingerprint.model} has {fingerprint.dimension} dimensions, not {body.dimensions}.")
     is_query = body.input_type == "query"
     counts = await in_thread(_counts, embedder, body.input, is_query)
+    budget.charge(sum(counts))
     if is_query:
         vectors = np.stack([await embedder.embed_query(text) for text in body.input])
     else:

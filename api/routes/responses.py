@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.dependencies import AnswerSlotDep, CallerDep, Live, LiveDep
+from api.dependencies import AnswerSlotDep, BudgetDep, CallerDep, Live, LiveDep
+from api.rate_limits import Budget, metered
 from api.response_recording import ResponseRecorder
 from api.response_stream import TERMINAL, ResponseDraft, response_events
 from api.routes.models import OWNER, resolve_model
@@ -36,11 +37,16 @@ IdPath = Annotated[str, Path(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 @router.post("/v1/responses")
 async def create_response(
-    body: ResponseRequest, request: Request, live: LiveDep, caller: CallerDep, cleanup: AnswerSlotDep
+    body: ResponseRequest,
+    request: Request,
+    live: LiveDep,
+    caller: CallerDep,
+    budget: BudgetDep,
+    cleanup: AnswerSlotDep,
 ) -> Response:
     """Answer a question from stores, with citations."""
     try:
-        events, draft = await while_connected(request, _begin(live, caller, body, cleanup))
+        events, draft = await while_connected(request, _begin(live, caller, budget, body, cleanup))
         if body.stream:
             return EventStream(_frames(events), lambda error: _framed(draft.numbered(draft.fail(error)[0])))
         await while_connected(request, _exhaust(events))
@@ -99,7 +105,7 @@ async def list_input_items(
 
 
 async def _begin(
-    live: Live, caller: Caller, body: ResponseRequest, cleanup: AsyncExitStack
+    live: Live, caller: Caller, budget: Budget, body: ResponseRequest, cleanup: AsyncExitStack
 ) -> tuple[AsyncIterator[dict[str, Any]], ResponseDraft]:
     """Everything up to the first word: what fails here is a status."""
     stores = await _stores(live, caller, body)
@@ -124,7 +130,8 @@ async def _begin(
         recorder = ResponseRecorder(live.engine.responses, _row(draft, body, caller, stores))
         cleanup.push_async_callback(recorder.close, draft)
         await recorder.begin()
-    return response_events(live.answerer.stream(prepared), draft, recorder), draft
+    events = metered(live.answerer.stream(prepared), prepared.prompt.messages, budget)
+    return response_events(events, draft, recorder), draft
 
 
 async def _stores(live: Live, caller: Caller, body: ResponseRequest) -> list[Store]:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.dependencies import CallerDep, LiveDep
+from api.dependencies import CallerDep, LiveDep, SearchSlotDep
 from api.schemas.store_search import FoundPassages, RankingOptions, StoreSearchRequest, found_passages
 from api.streaming import ClientLeftError, while_connected
 from api.vector_stores import StoreDep
@@ -19,9 +19,14 @@ router = APIRouter()
 CLIENT_CLOSED_REQUEST = 499
 
 
-@router.post("/v1/vector_stores/{vector_store_id}/search", response_model=FoundPassages)
+@router.post("/v1/vector_stores/{store_id}/search", response_model=FoundPassages)
 async def search_vector_store(
-    store: StoreDep, body: StoreSearchRequest, request: Request, live: LiveDep, caller: CallerDep
+    store: StoreDep,
+    body: StoreSearchRequest,
+    request: Request,
+    live: LiveDep,
+    caller: CallerDep,
+    _slot: SearchSlotDep,
 ) -> Response:
     """Find the passages of a store that answer a query best."""
     ranking = body.ranking_options or RankingOptions()
