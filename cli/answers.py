@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,9 +27,15 @@ def ask(
     store: StoreOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
+    show_prompt: Annotated[
+        bool, typer.Option("--show-prompt", help="Print what the model would be asked, and where its tokens go.")
+    ] = False,
 ) -> None:
     """Answer one question, and cite it."""
-    run(lambda settings: _ask(settings, question, store, as_json=as_json), data)
+    if show_prompt:
+        run(lambda settings: _show_prompt(settings, question, store, as_json=as_json), data)
+    else:
+        run(lambda settings: _ask(settings, question, store, as_json=as_json), data)
 
 
 def chat(
@@ -54,8 +61,30 @@ async def _ask(settings: Settings, question: str, store: str | None, *, as_json:
     async with open_engine(settings) as engine, open_answerer(engine) as answerer:
         done = await _answer(answerer, store or settings.store, question, (), shown=not as_json)
     if as_json:
-        citations = [citation.as_dict() for citation in done.citations]
-        print_json({"question": question, "answer": done.text, "citations": citations})
+        print_json(
+            {
+                "question": question, "answer": done.text, "refused": done.is_refusal,
+                "answerable": asdict(done.answerable) if done.answerable else None,
+                "sentences": [sentence.as_dict() for sentence in done.sentences],
+                "citations": [citation.as_dict() for citation in done.citations], "usage": asdict(done.usage),
+            }
+        )  # fmt: skip
+
+
+async def _show_prompt(settings: Settings, question: str, store: str | None, *, as_json: bool) -> None:
+    from rag.assembly import open_answerer, open_engine
+
+    async with open_engine(settings) as engine, open_answerer(engine) as answerer:
+        found, prompt, _ = await answerer.compose(store or settings.store, question)
+    budget = asdict(prompt.budget) if prompt.budget else {}
+    if as_json:
+        print_json({"messages": [asdict(message) for message in prompt.messages], "tokens": budget})
+        return
+    for message in prompt.messages:
+        typer.secho(f"--- {message.role}", bold=True)
+        typer.echo(message.content)
+    typer.secho(f"--- {len(prompt.hits)} of {len(found.hits)} passages; tokens:", bold=True, nl=False)
+    typer.echo(" " + ", ".join(f"{name} {tokens}" for name, tokens in budget.items()))
 
 
 async def _chat(settings: Settings, store: str | None, conversation: str | None, *, go_on: bool, save: bool) -> None:

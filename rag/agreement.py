@@ -14,7 +14,7 @@ import regex
 Agreement = Literal["agrees", "doubtful", "disagrees"]
 
 _QUANTITY = regex.compile(
-    r"(?P<sign>[$€£])?\s?(?<![\p{L}\p{N}_])(?P<value>\d+(?:[.,:]\d+)*)(?:[\s\u00a0-]?(?P<unit>%|°\s?[CF]|[$€£]|\p{L}+))?"
+    r"(?P<sign>[$€£])?\s?(?<![\p{L}\p{N}_]|\p{N}\.)(?P<value>\d+(?:[.,:]\d+)*)(?:[\s\u00a0-]?(?P<unit>%|°\s?[CF]|[$€£]|\p{L}+))?"
 )
 _THOUSANDS = regex.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _NAME = regex.compile(r"(?<=[\p{L}\p{N},;:)\"'’”]\s)\p{Lu}[\p{L}\p{N}’'&-]*")
@@ -38,7 +38,8 @@ _UNITS: Final = {
         "second seconds sec secs s", "minute minutes min mins", "hour hours hr hrs h", "day days", "week weeks",
         "month months", "quarter quarters", "year years yr yrs", "percent % per", "euro euros eur €",
         "dollar dollars usd $", "pound pounds gbp £", "metre metres meter meters m",
-        "km kilometre kilometres kilometer kilometers", "cm", "mm", "mile miles", "foot feet ft", "inch inches", "gram grams g", "kg kilogram kilograms",
+        "km kilometre kilometres kilometer kilometers", "cm", "mm", "mile miles",
+        "foot feet ft", "inch inches", "gram grams g", "kg kilogram kilograms",
         "mg", "tonne tonnes ton tons", "litre litres liter liters l", "ml", "byte bytes", "kb kib", "mb mib", "gb gib",
         "tb tib", "celsius °c", "fahrenheit °f", "bar", "psi", "volt volts v", "watt watts w", "kw", "kwh", "rpm",
         "people persons person", "times", "million", "billion", "thousand", "hundred",

@@ -17,6 +17,7 @@ from rag.errors import QuothError, UpstreamUnavailableError
 from rag.events import Answerable, AnswerCompleted, AnswerFailed, Event, SourcesFound, TextDelta, Usage
 from rag.filters import Filter
 from rag.grounding import Grounder
+from rag.prompt_files import prompt_text
 from rag.prompting import build_prompt
 from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
 from rag.refusal import refusal
@@ -69,11 +70,15 @@ class Answerer:
             condenser: without one, follow-up questions are condensed by the words of the history.
             judge: how likely it is that what was found answers the question; without one, an answer is always tried.
             floor: quotes where the policy `strict` leaves nothing of what the model wrote.
+
+        Raises:
+            ConfigurationError: the folder of prompts, or one of them, cannot be used.
         """
         self._retriever = retriever
         self._model = model
         self._settings = settings
         self._condenser = condenser or Condenser()
+        self._instructions = prompt_text("answer", settings.prompts_dir)
         self._judge = judge
         self._floor = floor
 
@@ -102,16 +107,9 @@ class Answerer:
                 `ChatModel.stream` raise it.
         """
         with timed("condense"):
-            wanted_question = await self._condenser.stand_alone(question, history)
-        found = await self._retriever.search(store, wanted_question, k=k, where=where, groups=groups)
-        wanted = self._complete(sampling or Sampling())
-        prompt = build_prompt(
-            question,
-            history,
-            found.hits,
-            budget_tokens=self._model.context_tokens - (wanted.max_tokens or 0),
-            count=self._model.count_tokens,
-        )
+            found, prompt, wanted = await self.compose(
+                store, question, history, k=k, where=where, groups=groups, sampling=sampling
+            )
         answerable = await self._judge(found) if self._judge else None
         if not prompt.hits or (answerable and not answerable.is_enough):
             said = ModelDelta(refusal(found.question, found.hits), "stop", Usage())
@@ -126,6 +124,31 @@ class Answerer:
             await _close(deltas)
             raise
         return PreparedAnswer(found, prompt, first, deltas, answerable)
+
+    async def compose(
+        self,
+        store: str | Sequence[str],
+        question: str,
+        history: Sequence[Message] = (),
+        *,
+        k: int | None = None,
+        where: Filter | None = None,
+        groups: frozenset[str] | None = None,
+        sampling: Sampling | None = None,
+    ) -> tuple[SearchResult, Prompt, Sampling]:
+        """Retrieve, and write the prompt that a model would be asked with. As `prepare`, without a model."""
+        wanted_question = await self._condenser.stand_alone(question, history)
+        found = await self._retriever.search(store, wanted_question, k=k, where=where, groups=groups)
+        wanted = self._complete(sampling or Sampling())
+        prompt = build_prompt(
+            question,
+            history,
+            found.hits,
+            instructions=self._instructions,
+            budget_tokens=self._model.context_tokens - (wanted.max_tokens or 0),
+            count=self._model.count_tokens,
+        )
+        return found, prompt, wanted
 
     async def stream(self, prepared: PreparedAnswer) -> AsyncIterator[Event]:
         """Yield events; the last one, and only it, is AnswerCompleted or AnswerFailed. Raises nothing of its own.
@@ -200,6 +223,13 @@ class Answerer:
             max_tokens=min(sampling.max_tokens or ceiling, ceiling, self._model.context_tokens // 2),
             temperature=self._settings.temperature if sampling.temperature is None else sampling.temperature,
         )
+
+    def _priced(self, usage: Usage) -> Usage:
+        price_in, price_out = self._settings.price_in, self._settings.price_out
+        if price_in is None and price_out is None:
+            return usage
+        cost = usage.prompt_tokens * (price_in or 0) + usage.completion_tokens * (price_out or 0)
+        return replace(usage, cost=cost / 1_000_000)
 
     def _completed(self, draft: Draft, prepared: PreparedAnswer) -> AnswerCompleted:
         if draft.finish_reason is None:

@@ -33,6 +33,7 @@ from rag.ledger.refusals import Refusals
 from rag.ledger.responses import Responses
 from rag.ledger.store_files import StoreFiles
 from rag.ledger.stores import Store, Stores
+from rag.prompt_files import prompt_text
 from rag.protocols import ChatModel, ChunkStore, Embedder, Fingerprint, Reranker, SparseEncoder
 from rag.retrieval import Retriever
 from rag.settings import Settings
@@ -126,7 +127,8 @@ def make_engine(
     return Engine(
         settings=settings, stores=stores, documents=documents, library=Library(ledger, stores, documents),
         refusals=Refusals(ledger), jobs=Jobs(ledger),
-        store_files=StoreFiles(ledger), conversations=Conversations(ledger), feedback=FeedbackLog(ledger), keys=Keys(ledger),
+        store_files=StoreFiles(ledger), conversations=Conversations(ledger), feedback=FeedbackLog(ledger),
+        keys=Keys(ledger),
         calibrations=Calibrations(ledger), files=Files(ledger),
         idempotency=IdempotentRequests(ledger), responses=Responses(ledger),
         leases=Leases(ledger), vectors=vectors, embedder=embedder, sparse=sparse,
@@ -149,10 +151,11 @@ async def open_answerer(engine: Engine) -> AsyncIterator[Answerer]:
         stack.push_async_callback(model.close)
         # Local models are small and slow: rewriting a question would cost seconds and rarely work out.
         is_hosted = ":" in chat.model and not chat.model.startswith("local:")
+        instructions = prompt_text("condense", chat.prompts_dir)
+        condenser = Condenser(model if is_hosted else None, instructions=instructions)
         yield Answerer(
-            engine.retriever, model, chat, Condenser(model if is_hosted else None), judge=open_judge(engine).judge,
-            floor=_open_floor(engine),
-        )  # fmt: skip
+            engine.retriever, model, chat, condenser, judge=open_judge(engine).judge, floor=_open_floor(engine)
+        )
 
 
 def open_judge(engine: Engine) -> AnswerabilityJudge:

@@ -10,12 +10,12 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Final
 
 from rag.bm25 import BM25Encoder
 from rag.conversation import Message
 from rag.errors import QuothError
+from rag.prompt_files import prompt_text
 from rag.protocols import ChatModel, Prompt, Sampling
 from rag.stemming import Stemmer
 
@@ -85,10 +85,14 @@ class Condenser:
     Args:
         model: what rewrites them; without one, the words of the history alone do.
         seconds: after which the model is not waited for any longer.
+        instructions: what the model is told to do; None takes those that come with Quoth.
     """
 
-    def __init__(self, model: ChatModel | None = None, seconds: float = CONDENSE_SECONDS) -> None:
+    def __init__(
+        self, model: ChatModel | None = None, seconds: float = CONDENSE_SECONDS, instructions: str | None = None
+    ) -> None:
         self._model = model
+        self._instructions = instructions or prompt_text("condense")
         self._seconds = seconds
 
     async def stand_alone(self, question: str, history: Sequence[Message]) -> str:
@@ -97,7 +101,7 @@ class Condenser:
             return stand_alone(question, history)
         try:
             async with asyncio.timeout(self._seconds):
-                written = await _ask(self._model, question, history)
+                written = await _ask(self._model, self._instructions, question, history)
         except (QuothError, TimeoutError) as error:
             logger.warning("the model did not condense a question (%s): %s", type(error).__name__, error)
             return stand_alone(question, history)
@@ -174,11 +178,10 @@ def _telling(text: str) -> frozenset[str]:
     return frozenset(_encoder.terms(text)) - _COMMON
 
 
-async def _ask(model: ChatModel, question: str, history: Sequence[Message]) -> str:
+async def _ask(model: ChatModel, instructions: str, question: str, history: Sequence[Message]) -> str:
     talk = [message for message in history if message.role != "system"][-SHOWN_MESSAGES:]
     shown = "\n".join(f"{message.role.capitalize()}: {_shown(message.content)}" for message in talk)
     wanted = f"Conversation:\n{shown}\n\nLast question: {_shown(question)}\n\nThe question, rewritten to stand alone:"
-    instructions = files("rag").joinpath("prompts/condense.md").read_text(encoding="utf-8")
     prompt = Prompt((Message("system", instructions), Message("user", wanted)), question, ())
     deltas = model.stream(prompt, Sampling(max_tokens=CONDENSED_TOKENS, temperature=0))
     written = ""

@@ -14,10 +14,11 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that went into the model and came out of it."""
+    """Tokens that went into the model and came out of it, and what they cost where prices are set."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 
 from rag.conversation import Message, recent
 from rag.documents import SearchHit
 from rag.errors import InvalidInputError
 from rag.fencing import draw_mark, fenced, plain_words
-from rag.protocols import Prompt
+from rag.protocols import Prompt, PromptBudget
 
 HISTORY_SHARE = 0.25
 MARGIN_TOKENS = 64
@@ -20,6 +19,7 @@ def build_prompt(
     history: Sequence[Message],
     hits: Sequence[SearchHit],
     *,
+    instructions: str,
     budget_tokens: int,
     count: Callable[[str], int],
 ) -> Prompt:
@@ -27,15 +27,16 @@ def build_prompt(
 
     Args:
         hits: best first; those that do not fit are left out whole, and the prompt's `hits` are those that stayed.
+        instructions: what the model is told to do with them.
         budget_tokens: what the model takes, its answer taken off.
         count: tokens of a text.
 
     Raises:
         InvalidInputError: the question alone does not fit.
     """
-    instructions = files("rag").joinpath("prompts/answer.md").read_text(encoding="utf-8")
     asked = plain_words(question)
-    left = budget_tokens - count(instructions) - count(asked) - MARGIN_TOKENS
+    needed = count(instructions), count(asked)
+    left = budget_tokens - sum(needed) - MARGIN_TOKENS
     if left < 0:
         raise InvalidInputError(
             f"The question does not fit: the model takes {budget_tokens} tokens. Shorten it, or raise "
@@ -43,19 +44,31 @@ def build_prompt(
         )
     said = [Message(message.role, plain_words(message.content)) for message in history]
     kept_history = recent(said, int(left * HISTORY_SHARE), count)
-    left -= sum(count(message.content) for message in kept_history)
-
-    mark = draw_mark(text for hit in hits for text in (hit.chunk.text, hit.title, *hit.chunk.headings))
-    passages: list[str] = []
-    kept: list[SearchHit] = []
-    for hit in hits:
-        passage = fenced(len(kept) + 1, hit, mark)
-        cost = count(passage)
-        if cost <= left:
-            passages.append(passage)
-            kept.append(hit)
-            left -= cost
+    history_tokens = sum(count(message.content) for message in kept_history)
+    mark, passages, kept, passage_tokens = _fitting(hits, left - history_tokens, count)
     evidence = "\n".join(passages) or "(no passage was found)"
     system = f"{instructions}\nPassages, each between lines that hold {mark}:\n\n{evidence}"
     messages = (Message("system", system), *kept_history, Message("user", asked))
-    return Prompt(messages=messages, question=question, hits=tuple(kept))
+    budget = PromptBudget(
+        available=budget_tokens, instructions=needed[0], question=needed[1], history=history_tokens,
+        passages=passage_tokens, left=left - history_tokens - passage_tokens,
+    )  # fmt: skip
+    return Prompt(messages=messages, question=question, hits=tuple(kept), budget=budget)
+
+
+def _fitting(
+    hits: Sequence[SearchHit], room: int, count: Callable[[str], int]
+) -> tuple[str, list[str], list[SearchHit], int]:
+    """The mark of the fences, the fenced passages that there is room for, their hits, and their tokens."""
+    mark = draw_mark(text for hit in hits for text in (hit.chunk.text, hit.title, *hit.chunk.headings))
+    passages: list[str] = []
+    kept: list[SearchHit] = []
+    used = 0
+    for hit in hits:
+        passage = fenced(len(kept) + 1, hit, mark)
+        cost = count(passage)
+        if used + cost <= room:
+            passages.append(passage)
+            kept.append(hit)
+            used += cost
+    return mark, passages, kept, used

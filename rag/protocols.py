@@ -183,12 +183,25 @@ class Reranker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PromptBudget:
+    """Where the tokens of a prompt went. `available` is what the model takes, its answer taken off."""
+
+    available: int
+    instructions: int
+    history: int
+    question: int
+    passages: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """All that a chat model may use: messages for one that reads text, question and hits for one that quotes them."""
 
     messages: tuple[Message, ...]
     question: str
     hits: tuple[SearchHit, ...]
+    budget: PromptBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class ChatSettings(Section):
     max_retries: int = Field(2, ge=0, description="before the first token only")
     price_in: float | None = Field(None, ge=0, description="of a million tokens of prompts, in your currency")
     price_out: float | None = Field(None, ge=0, description="of a million tokens of answers")
+    prompts_dir: Path | None = Field(None, description="folder of your own answer.md and condense.md")
     answerable_threshold: float | None = Field(
         None, ge=0, le=1, description="an answer is tried from this probability on; without it the fitted one, 0 always"
     )

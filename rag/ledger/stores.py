@@ -305,8 +305,9 @@ class Stores:
             connection.execute(delete(messages).where(messages.c.conversation_id.in_(talks)))
             # Ids are of one length, and no part of anything else in the list.
             connection.execute(delete(responses).where(cast(responses.c.store_ids, Text).contains(store.id)))
-            for table in (calibrations, 
-                conversations, jobs, roots, refusals, store_files, file_batches, chunks, generations, documents,
+            for table in (
+                calibrations, conversations, jobs, roots, refusals, store_files, file_batches, chunks, generations,
+                documents,
             ):  # fmt: skip
                 connection.execute(delete(table).where(table.c.store_id == store.id))
             connection.execute(delete(stores).where(stores.c.id == store.id))

@@ -102,6 +102,8 @@ def test_changed_figures_and_inventions_are_not_cited(engine: Engine) -> None:
     )[-1]
     assert isinstance(done, AnswerCompleted)
     assert done.citations == ()
+    assert [(each.verdict, each.support) for each in done.sentences] == [("unsupported", 0.0)] * 2
+    assert done.text.count("[unsupported]") == 2
 
 
 def test_a_paraphrase_is_supported_by_the_sentence_it_rests_on(engine: Engine) -> None:
@@ -157,7 +159,8 @@ def test_an_empty_store_is_not_asked_about(engine: Engine) -> None:
 
     done = asyncio.run(ask())
     assert isinstance(done, AnswerCompleted)
-    assert (done.text, done.citations, model.prompts) == (NO_ANSWER, (), [])
+    assert (done.text, done.citations, model.prompts) == (f"{NO_ANSWER} I looked for “Anything?”.", (), [])
+    assert done.is_refusal
 
 
 def test_bad_questions_and_stores_are_refused(engine: Engine) -> None:

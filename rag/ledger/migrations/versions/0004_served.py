@@ -120,7 +120,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("calibrations", "idempotent_requests", "responses", "file_batches", "store_files", "files", "api_keys"):
+    for table in (
+        "calibrations", "idempotent_requests", "responses", "file_batches", "store_files", "files", "api_keys",
+    ):  # fmt: skip
         op.drop_table(table)
     with op.batch_alter_table("conversations") as conversations:
         conversations.drop_column("key_id")
