@@ -11,6 +11,7 @@ from rag.access import Caller
 from rag.concurrency import in_thread
 from rag.errors import StoreNotFoundError
 from rag.ledger.stores import Store
+from rag.tokens import replace_surrogates
 
 router = APIRouter()
 
@@ -48,9 +49,10 @@ def store_of_model(model: str, default: str) -> str:
     """The store that a model's name stands for: `quoth/STORE`, or `quoth` for the default one."""
     if model == OWNER:
         return default
-    owner, _, store = model.partition("/")
+    named = replace_surrogates(model)  # an error says it, and must be text
+    owner, _, store = named.partition("/")
     if owner != OWNER or not store:
-        raise StoreNotFoundError(model, [f"{OWNER}/STORE, with the name of a store"])
+        raise StoreNotFoundError(named, [f"{OWNER}/STORE, with the name of a store"])
     return store
 
 

@@ -46,6 +46,7 @@ def _refuse(value: object) -> None:
 Unsupported = Annotated[None, BeforeValidator(_refuse)]
 Text = Annotated[str, AfterValidator(storable)]
 ShortText = Annotated[str, Field(max_length=MAX_VALUE_CHARACTERS), AfterValidator(storable)]
+StoreName = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARACTERS)]
 MetadataKey = Annotated[str, Field(max_length=MAX_KEY_CHARACTERS), AfterValidator(storable)]
 
 
@@ -151,7 +152,7 @@ class FileSearchTool(Strict):
     """The stores to search, and how."""
 
     type: Literal["file_search"]
-    vector_store_ids: Annotated[list[str], Field(min_length=1, max_length=MAX_STORES)]
+    vector_store_ids: Annotated[list[StoreName], Field(min_length=1, max_length=MAX_STORES)]
     max_num_results: Annotated[int | None, Field(ge=1, le=MAX_RESULTS)] = None
     filters: FilterFields | None = None
     ranking_options: RankingOptions | None = None

@@ -100,11 +100,16 @@ def test_the_stores_that_are_named_are_searched(serve: Serve, name: str) -> None
         both = api.responses.create(
             model="quoth/default", input=ASKED, tools=[searching(name)], include=["file_search_call.results"]  # type: ignore[list-item]
         )  # fmt: skip
+        best = api.responses.create(
+            model="quoth", input=ASKED, tools=[searching("default", name, max_num_results=1)],  # type: ignore[list-item]
+            include=["file_search_call.results"],
+        )  # fmt: skip
         again = api.responses.retrieve(made.id, include=["file_search_call.results"])
     (result,) = items_of(made)[0].results or []
     assert (result.filename, result.text) == ("leave.txt", LEAVE.strip())
     assert 0 <= (result.score or -1) <= 1
     assert {each.filename for each in items_of(both)[0].results or ()} == {"leave.txt", "travel.txt"}
+    assert [each.filename for each in items_of(best)[0].results or ()] == ["travel.txt"]
     assert again.output == made.output
     assert made.tools[0].to_dict() == searching(name, max_num_results=1)
 
@@ -166,13 +171,14 @@ def test_an_answer_can_be_sent_back_as_it_came(serve: Serve) -> None:
             *first.output,
             {"type": "message", "role": "user", "content": "And flights?"},
         ]
-        second = api.responses.create(model="quoth", input=talk, store=False)
+        second = api.responses.create(model="quoth", input=talk, store=False, instructions="Be kind.")
         with pytest.raises(openai.NotFoundError):
             api.responses.retrieve(second.id)
         with pytest.raises(openai.NotFoundError):
             api.responses.create(model="quoth", input="And?", previous_response_id=second.id)
     said = [(message.role, message.content) for message in model.prompts[1].messages[1:]]
-    assert said == [("system", "Be brief."), ("user", ASKED), ("assistant", SAID), ("user", "And flights?")]
+    earlier = [("system", "Be brief."), ("user", ASKED), ("assistant", SAID)]
+    assert said == [*earlier, ("system", "Be kind."), ("user", "And flights?")]
 
 
 def test_a_response_is_kept_until_it_is_deleted(serve: Serve) -> None:
@@ -326,7 +332,10 @@ def test_what_utf8_cannot_hold_breaks_nothing(refusing: Served, stream: bool) ->
     body = {
         "model": "quoth", "input": f"{ASKED} {half}", "instructions": half, "metadata": {"a": "\0"}, "stream": stream,
     }  # fmt: skip
-    for refused in ({"metadata": {"a": half}}, {"metadata": {half: "a"}}, {"user": half}, {half: 1}, {"model": half}):
+    for refused in (
+        {"metadata": {"a": half}}, {"metadata": {half: "a"}}, {"user": half}, {half: 1}, {"model": f"quoth/{half}"},
+        {"tools": [searching(half)]}, {"previous_response_id": half},
+    ):  # fmt: skip
         reply = httpx.post(f"{refusing.url}/v1/responses", content=json.dumps({**body, **refused}), headers=JSON)
         assert reply.status_code in (400, 404), reply.text
     reply = httpx.post(f"{refusing.url}/v1/responses", content=json.dumps(body), headers=JSON)
