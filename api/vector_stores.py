@@ -20,9 +20,9 @@ from rag.ledger.stores import Store
 
 
 async def _store(
-    vector_store_id: Annotated[str, Path(max_length=MAX_ID_CHARACTERS)], live: LiveDep, caller: CallerDep
+    store_id: Annotated[str, Path(max_length=MAX_ID_CHARACTERS)], live: LiveDep, caller: CallerDep
 ) -> Store:
-    return await in_thread(live.engine.stores.find, vector_store_id, caller)
+    return await in_thread(live.engine.stores.find, store_id, caller)
 
 
 async def _open_store(store: Annotated[Store, Depends(_store)]) -> Store:

@@ -28,8 +28,9 @@ def stores(context: typer.Context, data: DataOption = None, as_json: JsonOption 
         typer.echo("There is no store yet: quoth ingest PATH makes one.")
     for store in found:
         typer.echo(
-            f"{store['name']:<24} {store['documents']:>7} documents {store['chunks']:>9} chunks  {store['model']}"
+            f"{store['name']:<35} {store['documents']:>7} documents {store['chunks']:>9} chunks  {store['model']}"
         )
+        typer.echo(f"    {_as_served(store)}")
 
 
 @app.command("delete")
@@ -53,13 +54,24 @@ def status(
         typer.echo(f"{key:<10} {found[key]}")
     for store in found["stores"]:
         typer.echo(
-            f"store      {store['name']}: {store['documents']} documents, {store['chunks']} chunks, "
+            f"store      {_called(store)}: {store['documents']} documents, {store['chunks']} chunks, "
             f"{store['skipped']} files skipped, {store['failed']} failed"
         )
         for file in store.get("files", []):
             typer.echo(f"             {file['outcome']} ({file['reason']}) {file['uri']}: {file['message']}")
     if not found["stores"]:
         typer.echo("There is no store yet: quoth ingest PATH makes one.")
+
+
+def _as_served(store: dict[str, Any]) -> str:
+    """How the API knows a store; a name of its own is its id there."""
+    served = [] if store["public_id"] == store["name"] else [store["public_id"]]
+    titled = [f'called "{store["title"]}"'] if store["title"] else []
+    return ", ".join([*served, *titled, f"tenant {store['tenant']}"])
+
+
+def _called(store: dict[str, Any]) -> str:
+    return f'{store["name"]} "{store["title"]}"' if store["title"] else str(store["name"])
 
 
 async def _summaries(settings: Settings) -> list[dict[str, Any]]:

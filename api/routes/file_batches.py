@@ -20,7 +20,7 @@ from rag.errors import QuothError
 from rag.ledger.readable_files import ReadableFiles
 from rag.ledger.stores import Store
 
-router = APIRouter(prefix="/v1/vector_stores/{vector_store_id}/file_batches")
+router = APIRouter(prefix="/v1/vector_stores/{store_id}/file_batches")
 
 BatchIdPath = Annotated[str, Path(max_length=MAX_ID_CHARACTERS)]
 

@@ -26,7 +26,7 @@ from rag.errors import InvalidInputError
 from rag.ledger.store_files import Status, StoreFile
 from rag.ledger.stores import Store
 
-router = APIRouter(prefix="/v1/vector_stores/{vector_store_id}/files")
+router = APIRouter(prefix="/v1/vector_stores/{store_id}/files")
 
 PIECE_CHARACTERS = 50_000
 

@@ -61,13 +61,13 @@ async def list_vector_stores(
     return await in_thread(_page, live, caller, limit=limit, order=order, after=after, before=before)
 
 
-@router.get("/v1/vector_stores/{vector_store_id}", response_model=VectorStoreObject)
+@router.get("/v1/vector_stores/{store_id}", response_model=VectorStoreObject)
 async def retrieve_vector_store(store: StoreDep, live: LiveDep, caller: CallerDep) -> dict[str, Any]:
     """One store."""
     return await in_thread(_shown, live, caller, store)
 
 
-@router.post("/v1/vector_stores/{vector_store_id}", response_model=VectorStoreObject)
+@router.post("/v1/vector_stores/{store_id}", response_model=VectorStoreObject)
 async def update_vector_store(
     store: StoreDep, body: VectorStoreUpdate, live: LiveDep, caller: CallerDep
 ) -> dict[str, Any]:
@@ -83,7 +83,7 @@ async def update_vector_store(
     return await in_thread(_shown, live, caller, changed)
 
 
-@router.delete("/v1/vector_stores/{vector_store_id}", response_model=VectorStoreDeleted)
+@router.delete("/v1/vector_stores/{store_id}", response_model=VectorStoreDeleted)
 async def delete_vector_store(store: StoreDep, live: LiveDep) -> VectorStoreDeleted:
     """Delete a store and all that it holds, also while it is being written to. Uploads stay, and so do folders."""
     await drop_store(live.engine, store)

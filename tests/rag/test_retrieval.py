@@ -1,6 +1,7 @@
 """The Retriever: one list or both, fused as configured, and as many visible passages as are asked for."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from evals.indexing import build_index
 from evals.records import CorpusDocument, Dataset
 from rag.documents import Candidate, Scores
-from rag.errors import ConfigurationError
+from rag.errors import ConfigurationError, StorageUnavailableError
 from rag.fusion import distribution_based, reciprocal_rank
+from rag.ledger.stores import Store, Stores
 from rag.protocols import CandidateLists
 from rag.retrieval import Retriever, fuse
 from rag.settings import RetrievalSettings, load_settings
@@ -45,6 +47,63 @@ def test_every_fusion_scores_within_0_and_1() -> None:
 def test_an_unknown_fusion_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"retrieval\.fusion"):
         load_settings({"retrieval": {"fusion": "product"}})
+
+
+class FixedReranker:
+    """Thinks the later of two the better."""
+
+    model = "fixed"
+
+    async def score(self, question: str, passages: Sequence[str], budget_ms: float | None = None) -> list[float]:
+        return [float(number) for number in range(len(passages))]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class WriteProtectedStores(Stores):
+    """A ledger on a disk that is full."""
+
+    def touch(self, store: Store, now: float) -> None:
+        raise StorageUnavailableError("The disk is full.")
+
+
+def test_a_request_may_weigh_the_lists_and_leave_the_reranker_out(tmp_path: Path) -> None:
+    texts = {"a": "trains trains trains", "b": "trains and meals", "c": "other words"}
+    (tmp_path / "corpus.jsonl").touch()
+    documents = {name: CorpusDocument(name, "", text) for name, text in texts.items()}
+    dataset = Dataset("tiny", tmp_path, "ab", documents, {}, {})
+
+    async def search() -> None:
+        with fake_engine(tmp_path / "data") as engine:
+            name = (await build_index(engine, dataset)).store
+            settings = RetrievalSettings(rerank="on", rerank_weight=1, dense_weight=0.25)
+            parts = engine.stores, engine.documents, engine.vectors, engine.embedder, engine.sparse
+            plain, reranking = Retriever(*parts, settings), Retriever(*parts, settings, FixedReranker())
+            as_set, by_words = [
+                (await plain.search(name, "trains meals", dense_weight=weight)).hits for weight in (None, 0.0)
+            ]
+            assert by_words == (await plain.search(name, "trains meals", dense_weight=0)).hits != as_set
+            assert as_set == (await plain.search(name, "trains meals", dense_weight=0.25)).hits
+            narrow = Retriever(*parts, RetrievalSettings(fusion="sparse"))
+            assert (await narrow.search(name, "trains meals", dense_weight=0.25)).hits == as_set
+            best = [hit.scores.rerank for hit in (await reranking.search(name, "trains meals")).hits]
+            assert None not in best
+            assert (await reranking.search(name, "trains meals", reranked=False)).hits == as_set
+
+    asyncio.run(search())
+
+
+def test_a_use_that_cannot_be_noted_keeps_nobody_from_searching(tmp_path: Path) -> None:
+    async def search() -> None:
+        with fake_engine(tmp_path) as engine:
+            await engine.open_store("s")
+            stores = WriteProtectedStores(engine.stores._engine)
+            settings = engine.settings.retrieval
+            retriever = Retriever(stores, engine.documents, engine.vectors, engine.embedder, engine.sparse, settings)
+            assert (await retriever.search("s", "trains")).hits == ()
+
+    asyncio.run(search())
 
 
 def test_passages_that_are_not_visible_make_room_for_the_next(tmp_path: Path) -> None:
