@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -28,6 +28,8 @@ class Live:
     # Copies of original files are made two at a time, since each may take as much memory as a file may have.
     originals: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     examination: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # What gives up a tool's call, by key, session and request: see api.routes.mcp.
+    tool_calls: dict[tuple[str, str, str], Callable[[], None]] = field(default_factory=dict)
     # Works once it is entered, as open_live does.
     worker: BackgroundWorker = field(init=False)
 

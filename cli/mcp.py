@@ -17,8 +17,11 @@ def mcp(store: StoreOption = None, data: DataOption = None) -> None:
 
 
 async def _serve(settings: Settings, store: str | None) -> None:
+    from api.admission import Admission
     from api.dependencies import Live
+    from api.mcp.session import Session
     from api.mcp.stdio import serve_stdio
+    from api.rate_limits import Budget, Limits
     from rag.access import Caller
     from rag.assembly import open_answerer, open_engine
     from rag.concurrency import in_thread
@@ -26,5 +29,7 @@ async def _serve(settings: Settings, store: str | None) -> None:
     async with open_engine(settings) as engine, open_answerer(engine) as answerer:
         named = await in_thread(engine.stores.get, store) if store else None
         caller = Caller(scope="read", store_ids=frozenset({named.id}) if named else None)
-        answers = asyncio.Semaphore(settings.server.max_concurrent_answers)
-        await serve_stdio(Live(engine, answerer, answers), caller)
+        slots, waiting = settings.server.max_concurrent_answers, settings.server.max_waiting_answers
+        live = Live(engine, answerer, asyncio.Semaphore(slots))
+        budget = Budget(Limits.of(settings.server), "")
+        await serve_stdio(Session(live, caller, Admission(slots, waiting), Admission(slots, waiting), budget))

@@ -18,10 +18,10 @@ from mcp_types import (
     ToolAnnotations,
 )
 from mcp_types import Tool as ToolObject
+from starlette.exceptions import HTTPException
 
-from api.dependencies import Live
+from api.mcp.session import Session
 from api.mcp.tools import TOOLS, Tool
-from rag.access import Caller
 from rag.errors import QuothError
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ INSTRUCTIONS = (
 UNEXPECTED = "Something unexpected failed."
 
 
-def make_server(live: Live, caller: Caller) -> Server[Any]:
-    """A server over what is open, for one caller."""
+def make_server(session: Session) -> Server[Any]:
+    """A server for one caller."""
 
     async def list_tools(_: ServerRequestContext[Any, Any], __: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=[_described(tool) for tool in TOOLS.values()])
@@ -47,7 +47,7 @@ def make_server(live: Live, caller: Caller) -> Server[Any]:
         tool = TOOLS.get(params.name)
         if tool is None:
             raise MCPError(INVALID_PARAMS, f"There is no tool {params.name!r}. There are: {', '.join(TOOLS)}.")
-        return await _result(tool, live, caller, params.arguments or {})
+        return await _result(tool, session, params.arguments or {})
 
     server: Server[Any] = Server(
         "quoth", title="Quoth", instructions=INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool,
@@ -58,11 +58,13 @@ def make_server(live: Live, caller: Caller) -> Server[Any]:
     return server
 
 
-async def _result(tool: Tool, live: Live, caller: Caller, arguments: dict[str, Any]) -> CallToolResult:
+async def _result(tool: Tool, session: Session, arguments: dict[str, Any]) -> CallToolResult:
     try:
-        structured, text = await tool.call(live, caller, arguments)
+        structured, text = await tool.call(session, arguments)
     except QuothError as error:
         return _failed(str(error))
+    except HTTPException as error:
+        return _failed(str(error.detail))
     except Exception:
         # The edge of one call: its client is told no more than that, and the connection lives on.
         logger.exception("the tool %s failed", tool.name)

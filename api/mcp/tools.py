@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from api.dependencies import Live
 from api.mcp.rendering import (
     NOTICE,
     problems,
@@ -37,22 +36,17 @@ from api.mcp.schemas import (
     SearchFound,
     StoreList,
 )
-from rag.access import Caller
+from api.mcp.session import Session
+from api.rate_limits import metered
 from rag.attributes import of_user
 from rag.citations import Citation
 from rag.concurrency import in_thread
 from rag.documents import SearchHit
-from rag.errors import InvalidInputError, QuothError
+from rag.errors import InvalidInputError
 from rag.events import AnswerCompleted, AnswerFailed
 from rag.ledger.stores import Store
 
 Result = tuple[BaseModel, str]
-
-
-class BusyError(QuothError):
-    """As many answers are being written as may be."""
-
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +58,39 @@ class Tool:
     description: str
     arguments: type[Arguments]
     result: type[BaseModel]
-    work: Callable[[Live, Caller, Any], Awaitable[Result]]
+    work: Callable[[Session, Any], Awaitable[Result]]
 
-    async def call(self, live: Live, caller: Caller, given: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    async def call(self, session: Session, given: dict[str, Any]) -> tuple[dict[str, Any], str]:
         """The structured result, and the same as text.
 
         Raises:
             InvalidInputError: the arguments do not fit.
-            QuothError: as the engine.
+            QuothError, HTTPException: as the engine, and as `Session` refuses.
         """
         try:
             arguments = self.arguments.model_validate(given)
         except ValidationError as error:
             found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
             raise InvalidInputError(f"These arguments do not fit {self.name}. {problems(found)}") from None
-        result, text = await self.work(live, caller, arguments)
+        result, text = await self.work(session, arguments)
         return result.model_dump(mode="json"), text
 
 
-async def _search(live: Live, caller: Caller, wanted: SearchArguments) -> Result:
-    store = await _store(live, caller, wanted.store)
-    found = await live.engine.retriever.search(
-        store.name, wanted.query, k=wanted.k, where=wanted.filters, groups=caller.groups
-    )
+async def _search(session: Session, wanted: SearchArguments) -> Result:
+    store = await _store(session, wanted.store)
+    async with session.searching():
+        found = await session.live.engine.retriever.search(
+            store.name, wanted.query, k=wanted.k, where=wanted.filters, groups=session.caller.groups
+        )
     passages = [_passage(number, hit) for number, hit in enumerate(found.hits, 1)]
     result = SearchFound(store=_name(store), query=wanted.query, notice=NOTICE, passages=passages)
     return result, render_search(result)
 
 
-async def _ask(live: Live, caller: Caller, wanted: AskArguments) -> Result:
-    store = await _store(live, caller, wanted.store)
-    if live.answers.locked():
-        raise BusyError("Too many answers are being written; try again shortly.")
-    async with live.answers:
-        done = await _answer(live, caller, store, wanted.question)
+async def _ask(session: Session, wanted: AskArguments) -> Result:
+    store = await _store(session, wanted.store)
+    async with session.answering():
+        done = await _answer(session, store, wanted.question)
     result = Answered(
         store=_name(store), question=wanted.question, answer=done.text, is_refusal=done.is_refusal,
         finish_reason=done.finish_reason, notice=NOTICE, citations=[_cited(each) for each in done.citations],
@@ -105,11 +98,13 @@ async def _ask(live: Live, caller: Caller, wanted: AskArguments) -> Result:
     return result, render_answer(result)
 
 
-async def _answer(live: Live, caller: Caller, store: Store, question: str) -> AnswerCompleted:
-    prepared = await live.answerer.prepare(store.name, question, groups=caller.groups)
+async def _answer(session: Session, store: Store, question: str) -> AnswerCompleted:
+    answerer = session.live.answerer
+    prepared = await answerer.prepare(store.name, question, groups=session.caller.groups)
+    events = metered(answerer.stream(prepared), prepared.prompt.messages, session.budget)
     try:
-        async with aclosing(live.answerer.stream(prepared)) as events:  # type: ignore[type-var]
-            async for event in events:
+        async with aclosing(events) as told:  # type: ignore[type-var]
+            async for event in told:
                 if isinstance(event, AnswerFailed):
                     raise event.error
                 if isinstance(event, AnswerCompleted):
@@ -119,9 +114,11 @@ async def _answer(live: Live, caller: Caller, store: Store, question: str) -> An
     raise AssertionError("an answer ended without a terminal event")
 
 
-async def _list_documents(live: Live, caller: Caller, wanted: ListArguments) -> Result:
-    store = await _store(live, caller, wanted.store)
-    found, has_more = await in_thread(live.engine.library.page, store, caller, limit=wanted.limit, after=wanted.after)
+async def _list_documents(session: Session, wanted: ListArguments) -> Result:
+    store = await _store(session, wanted.store)
+    found, has_more = await in_thread(
+        session.live.engine.library.page, store, session.caller, limit=wanted.limit, after=wanted.after
+    )
     documents = [
         ListedDocument(
             document_id=each.id, title=each.title, uri=each.uri, media_type=each.media_type,
@@ -133,9 +130,9 @@ async def _list_documents(live: Live, caller: Caller, wanted: ListArguments) -> 
     return result, render_documents(result)
 
 
-async def _get_document(live: Live, caller: Caller, wanted: GetArguments) -> Result:
-    library = live.engine.library
-    held = await in_thread(library.get, wanted.document_id, caller)
+async def _get_document(session: Session, wanted: GetArguments) -> Result:
+    library = session.live.engine.library
+    held = await in_thread(library.get, wanted.document_id, session.caller)
     most = wanted.start + MAX_TEXT_CHARACTERS
     if wanted.end is not None and wanted.end <= wanted.start:
         raise InvalidInputError(f"end must be greater than start, which is {wanted.start}.")
@@ -149,25 +146,25 @@ async def _get_document(live: Live, caller: Caller, wanted: GetArguments) -> Res
     return result, render_text(result)
 
 
-async def _list_stores(live: Live, caller: Caller, _: NoArguments) -> Result:
-    default = live.engine.settings.store
+async def _list_stores(session: Session, _: NoArguments) -> Result:
+    default = session.live.engine.settings.store
     stores = [
         ListedStore(id=store.public_id, name=_name(store), is_default=store.name == default)
-        for store in await in_thread(live.engine.stores.visible, caller)
+        for store in await in_thread(session.live.engine.stores.visible, session.caller)
     ]
     result = StoreList(stores=stores)
     return result, render_stores(result)
 
 
-async def _store(live: Live, caller: Caller, named: str | None) -> Store:
+async def _store(session: Session, named: str | None) -> Store:
     """The store that is meant; where none is named, the default one, or the only one there is for the caller."""
-    stores, default = live.engine.stores, live.engine.settings.store
+    engine, caller = session.live.engine, session.caller
     if named is None:
-        seen = await in_thread(stores.visible, caller)
+        seen = await in_thread(engine.stores.visible, caller)
         if len(seen) == 1:
             return seen[0]
-        named = default
-    return await in_thread(stores.resolve, named, caller)
+        named = engine.settings.store
+    return await in_thread(engine.stores.resolve, named, caller)
 
 
 def _name(store: Store) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import CallerDep, LiveDep
+from api.dependencies import CallerDep, LiveDep, SearchSlotDep
 from api.schemas.explain import ExplainRequest
 from rag.concurrency import in_thread
 from rag.expecting import explain_expected
@@ -16,7 +16,7 @@ router = APIRouter()
 
 
 @router.post("/v1/search/explain")
-async def explain(body: ExplainRequest, live: LiveDep, caller: CallerDep) -> dict[str, Any]:
+async def explain(body: ExplainRequest, live: LiveDep, caller: CallerDep, _slot: SearchSlotDep) -> dict[str, Any]:
     """Every candidate of a search with its scores and ranks, and what became of an expected document."""
     engine = live.engine
     wanted = body.stores or [engine.settings.store]
