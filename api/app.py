@@ -9,19 +9,27 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from api import errors
+from api.admission import Admission
 from api.dependencies import Live
 from api.drain import Drain
 from api.guards import Guard
 from api.housekeeping import kept_house
 from api.idempotency import Idempotency
+from api.metrics import Metrics
+from api.observing import Observed
 from api.routes import (
     chat_completions,
     conversations,
+    doctor,
+    documents,
     embeddings,
+    explain,
     feedback,
     file_batches,
     files,
     health,
+    mcp,
+    metrics,
     models,
     responses,
     store_files,
@@ -29,6 +37,7 @@ from api.routes import (
     vector_stores,
 )
 from api.shutdown import Gate
+from api.tracing import open_tracing
 from rag.assembly import open_answerer, open_engine
 from rag.settings import Settings
 
@@ -51,20 +60,42 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opening(settings) as live:
             app.state.live = live
-            yield
+            try:
+                yield
+            finally:
+                if tracing:
+                    await tracing.close()
 
     app = FastAPI(
         title="Quoth", description="Answers from your own documents; every sentence quotes its source.",
         lifespan=lifespan,
     )  # fmt: skip
-    app.state.drain = Drain()
+    app.state.drain, app.state.metrics, tracing = Drain(), Metrics(settings.chat), open_tracing()
+    slots, waiting = settings.server.max_concurrent_answers, settings.server.max_waiting_answers
+    app.state.answers, app.state.searches = Admission(slots, waiting), Admission(slots, waiting)
     app.add_middleware(Idempotency)
     app.add_middleware(Gate, drain=app.state.drain)
     app.add_middleware(Guard, settings=settings.server)
+    app.add_middleware(Observed, metrics=app.state.metrics, tracing=tracing)
     errors.install(app)
     for module in (
-        chat_completions, conversations, feedback, models, responses, embeddings, health, files, vector_stores, store_files, file_batches,
+        chat_completions,
+        conversations,
+        feedback,
+        models,
+        responses,
+        embeddings,
+        health,
+        files,
+        vector_stores,
+        store_files,
+        file_batches,
         store_search,
+        documents,
+        explain,
+        doctor,
+        mcp,
+        metrics,
     ):  # fmt: skip
         app.include_router(module.router)
     return app
