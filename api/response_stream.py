@@ -71,7 +71,8 @@ class ResponseDraft:
             **self._head, "status": self.status, "output": output, "error": None, "incomplete_details": None,
             "usage": None, "completed_at": None, "citations": [citation.as_dict() for citation in self._citations],
             "sentences": [sentence.as_dict() for sentence in self._sentences],
-            "answerable": answerable_object(self._found.answerable if self._found else None), **self._end,
+            "answerable": answerable_object(self._found.answerable if self._found else None), "refused": False,
+            **self._end,
         }  # fmt: skip
 
     def begin(self) -> Made:
@@ -147,11 +148,11 @@ class ResponseDraft:
     def _complete(self, done: AnswerCompleted) -> Made:
         made = self._open()
         self._citations, self._sentences = list(done.citations), list(done.sentences)
-        usage = usage_object(done.usage)
+        end: dict[str, Any] = {"usage": usage_object(done.usage), "refused": done.is_refusal}
         if done.finish_reason == "length":
-            self._close("incomplete", usage=usage, incomplete_details={"reason": "max_output_tokens"})
+            self._close("incomplete", **end, incomplete_details={"reason": "max_output_tokens"})
         else:
-            self._close("completed", usage=usage, completed_at=int(time.time()))
+            self._close("completed", **end, completed_at=int(time.time()))
         if done.answerable:
             self._end["answerable"] = answerable_object(done.answerable)
         return [

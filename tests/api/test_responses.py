@@ -83,8 +83,10 @@ def test_an_answer_quotes_its_source(serve: Serve) -> None:
     assert (made.metadata, made.temperature, made.model) == ({"case": "7"}, 0.5, "quoth/default")
     assert made.completed_at is not None
     assert made.completed_at >= made.created_at
-    for name in ("sentences", "answerable", "history"):
-        assert hasattr(made, name), name
+    assert [sentence["text"] for sentence in made.sentences] == [SAID]  # type: ignore[attr-defined]
+    assert made.refused is False  # type: ignore[attr-defined]
+    assert made.history == {"kept": 0, "left_out": 0}  # type: ignore[attr-defined]
+    assert hasattr(made, "answerable")
 
 
 @pytest.mark.parametrize("name", ["people", f"vs_{store_id('people').replace('-', '')}"])
@@ -126,7 +128,7 @@ def test_filters_choose_what_is_searched(serve: Serve) -> None:
                 model="quoth", input=ASKED, tools=[searching("default", filters={"type": "like", "key": "a"})]  # type: ignore[list-item]
             )  # fmt: skip
     assert items_of(made)[0].results == []
-    assert made.citations == []  # type: ignore[attr-defined]
+    assert (made.citations, made.refused) == ([], True)  # type: ignore[attr-defined]
     assert SAID not in made.output_text
 
 
