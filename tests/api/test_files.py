@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -127,6 +128,25 @@ def test_a_file_goes_out_of_every_store_that_holds_it(api: openai.OpenAI, engine
     assert engine.files.stores_of(kept.id) == []
     assert sorted(engine.files.stores_of(other.id)) == ["one", "two"]
     assert on_disk(engine) == {other.id}
+
+
+def test_a_file_that_is_being_read_may_be_deleted(tmp_path: Path) -> None:
+    with file_engine(tmp_path / "data") as engine, serving_files(engine, is_working=True) as url:
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as api:
+            for pause in (0, 0.3, 1):
+                kept = api.files.create(file=("a.txt", CONTENT * 20), purpose="assistants")
+                store = api.vector_stores.create(name="x", file_ids=[kept.id])
+                time.sleep(pause)
+                assert len(api.vector_stores.files.list(store.id).data) == 1
+                api.files.delete(kept.id)
+                assert api.vector_stores.files.list(store.id).data == []
+                assert api.vector_stores.search(store.id, query="trains").data == []
+            stores = [engine.stores.get(name).id for name in engine.stores.names()]
+            deadline = time.monotonic() + 20
+            while any(left := [asyncio.run(engine.vectors.count(store)) for store in stores]):
+                assert time.monotonic() < deadline, left
+                time.sleep(0.05)
+        assert on_disk(engine) == set()
 
 
 def test_what_has_expired_goes_by_itself(api: openai.OpenAI, engine: Engine) -> None:

@@ -142,6 +142,12 @@ def test_hostile_forms(url: str, engine: Engine, body: bytes, status: int) -> No
         assert reply.json()["error"]["message"]
 
 
+def test_parts_are_counted_before_they_are_looked_at(url: str) -> None:  # 72
+    fields = [part(b'name="f%d"' % n) for n in range(20)]
+    assert "more than 20 parts" in post(url, form(FILE, *fields)).json()["error"]["message"]
+    assert post(url, form(FILE, *fields[:19])).json()["error"]["code"] == "invalid_request"  # no purpose
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["", "application/json", "multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=b",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,14 @@ def live_over(engine: Engine) -> Live:
 
 
 @contextmanager
-def serving_files(engine: Engine) -> Iterator[str]:
+def serving_files(engine: Engine, *, is_working: bool = False) -> Iterator[str]:
+    """Serve an engine; with its worker, what is put into stores is read."""
+
     @asynccontextmanager
     async def opening(_: Settings) -> AsyncIterator[Live]:
-        yield live_over(engine)
+        live = live_over(engine)
+        async with live.worker if is_working else nullcontext():
+            yield live
 
     with serving(create_app(engine.settings, opening)) as url:
         yield url
