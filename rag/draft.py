@@ -20,9 +20,6 @@ Policy = Literal["strict", "mark", "off"]
 MARK: Final = " [unsupported]"
 LONGEST_OPEN_END: Final = 200
 
-# A sign that may end a sentence, or a line's end, and less than a whole word behind it: the splitter decides when it
-# has seen that word.
-_OPEN_END = re.compile(r"(?<=[.!?…:'\")\]”’*_])\s+\S*$|\s*\n\s*\S*$")
 # Headings, and lines that lead over to what follows. In code, a mark would change the code.
 _ANNOUNCES = re.compile(r"^#{1,6}\s|:\W*$")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
@@ -82,9 +79,8 @@ class Draft:
 
     def _settled(self) -> int:
         """The end of what may be passed on: where a sentence may have ended, its citation goes before the next word."""
-        begin = max(self._passed, len(self._written) - LONGEST_OPEN_END)
-        open_end = _OPEN_END.search(self._written, begin)
-        return open_end.start() if open_end else len(self._written.rstrip())
+        end = max(self._splitter.settled, len(self._written) - LONGEST_OPEN_END)
+        return len(self._written[:end].rstrip())
 
     def _check(self, span: tuple[int, int]) -> list[Event]:
         """Look a finished sentence up in the passages, and say it, mark it, or leave it out."""
@@ -115,6 +111,7 @@ class Draft:
         if citation is None:
             sentence = CheckedSentence(written, *place, verdict="unsupported", support=0.0)
             is_marked = self._policy == "mark" and not self._is_fenced and not _ANNOUNCES.search(written)
+            is_marked = is_marked and self._passed == span[1]  # its end was long in doubt, and more was said meanwhile
             marks = self._append(MARK) if is_marked else []
         else:
             self.citations.append(citation)

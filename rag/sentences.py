@@ -90,6 +90,11 @@ class SentenceSplitter:
         self._start = 0
         return found
 
+    @property
+    def settled(self) -> int:
+        """Before this character of all that was fed, no sentence can end that has not been returned."""
+        return self._offset + self._at
+
     def finish(self) -> list[Span]:
         """End the text; returns the spans that were still open. No feed may follow."""
         self._final = True
