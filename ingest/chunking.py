@@ -157,7 +157,7 @@ class _Cutter:
             surplus = self._tokenizer.count(self._text[start:behind]) - self._overlap_tokens
             if surplus <= 0:
                 return start
-            at = bisect_left(tokens, start) + surplus
+            at = max(at + 1, bisect_left(tokens, start) + surplus)  # a character can have several tokens
         return None
 
     def _passage_from(self, least: int, behind: int) -> int | None:

@@ -102,6 +102,20 @@ def test_other_attributes_and_groups_embed_nothing_and_another_size_does(engine:
     assert is_whole(engine, store)
 
 
+def test_other_attributes_parse_nothing(engine: Engine, store: Store) -> None:
+    file = upload(engine, "note.md", LONG)
+    attach(engine, store, file, attributes={"v": 1})
+    work(engine)
+    with engine.store_files._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE documents SET title = 'As it was read'")
+    asyncio.run(Attachments(engine).update(store, file.id, {"v": 2}))
+    work(engine)
+    hits = search(engine, "thing 7", Eq("v", 2))
+    assert {hit.title for hit in hits} == {"As it was read"}
+    assert [chunk[2] for chunk in engine.documents.dump(store.id)] == list(range(len(hits)))
+    assert engine.store_files.get(store.id, file.id).usage_bytes > len(LONG)
+
+
 def test_a_longer_strategy_than_the_embedder_reads_is_cut_to_that(engine: Engine, store: Store) -> None:
     file = upload(engine, "note.md", LONG)
     rows, _ = attach(engine, store, file, chunking={"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400})
