@@ -62,7 +62,7 @@ PERMISSIONS: Final[dict[Scope, tuple[str, ...]]] = {
         "POST /v1/vector_stores/{store_id}/file_batches",
         "POST /v1/vector_stores/{store_id}/file_batches/{batch_id}/cancel",
     ),
-    "admin": ("GET /v1/feedback", "GET /v1/doctor", "POST /v1/doctor", "GET /metrics"),
+    "admin": ("GET /v1/feedback", "GET /v1/doctor", "GET /metrics"),
 }
 
 

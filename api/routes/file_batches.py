@@ -73,6 +73,7 @@ async def list_files_in_file_batch(
 
 @router.get(
     "/{batch_id}/events",
+    status_code=200,
     response_class=EventStream,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
