@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.execution import DataOption, JsonOption, StoreOption, print_json, run
+from cli.explanation import explained, print_explanation
 
 if TYPE_CHECKING:
     from rag.documents import SearchHit
@@ -17,10 +18,18 @@ def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     store: StoreOption = None,
     k: Annotated[int | None, typer.Option("-k", help="How many passages.", metavar="N")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how every candidate fared.")] = False,
+    expect: Annotated[
+        str | None,
+        typer.Option("--expect", help="Also say what became of this document: a path, a URI, an id.", metavar="FILE"),
+    ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the passages that answer a question best."""
+    """Find the passages that answer a question best; with --explain, say why these."""
+    if explain or expect is not None:
+        print_explanation(run(lambda settings: explained(settings, question, store, k, expect), data), as_json=as_json)
+        return
     hits = run(lambda settings: _search(settings, question, store, k), data)
     if as_json:
         print_json({"question": question, "hits": [hit_as_dict(hit) for hit in hits]})

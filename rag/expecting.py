@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote
 
 from rag.access import Caller
-from rag.attributes import of_user, upload_uri
+from rag.attributes import file_id_of, of_user, upload_uri
 from rag.concurrency import in_thread
 from rag.errors import InvalidInputError, NotFoundError
 from rag.explaining import Asked, Candidacy, Places, SearchExplanation, candidacy_dict, terms_of
@@ -199,7 +199,20 @@ def _why_missing(engine: Engine, store: Store, expected: str, uri: str, caller: 
     if refusal:
         sentence = f"It was {refusal.outcome} ({refusal.reason}). {refusal.message}"
         return Expectation(expected, "refused", sentence, uri=uri)
+    file_id = file_id_of(uri)
+    if file_id is not None:
+        return _of_attached(engine, store, expected, file_id)
     job = engine.documents.inspection(store.id).waiting(uri)
     if job:
         return Expectation(expected, "waiting", f"The job {job} has found it and not read it yet.", uri=uri)
     return None
+
+
+def _of_attached(engine: Engine, store: Store, expected: str, file_id: str) -> Expectation | None:
+    try:
+        row = engine.store_files.get(store.id, file_id)
+    except NotFoundError:
+        return None
+    if row.status == "in_progress":
+        return Expectation(expected, "waiting", "The upload is attached and not read yet.")
+    return Expectation(expected, "refused", f"The upload is {row.status}. {row.error_message}".strip())

@@ -37,6 +37,7 @@ class LibraryServer:
     engine: Engine
     docs: Path
     model: ScriptedChatModel
+    live: Live
     callers: dict[str, Caller] = field(default_factory=dict)
 
     def get(self, path: str, caller: str = "", **params: Any) -> httpx.Response:
@@ -88,16 +89,16 @@ def serving_library(folder: Path, model: ChatModel | None = None) -> Iterator[Li
             "board": Caller("key_b", scope="read", groups=frozenset({"board"})),
         }
 
+        lives: list[Live] = []
+
         @asynccontextmanager
         async def opening(settings: Settings) -> AsyncIterator[Live]:
             answerer = Answerer(engine.retriever, model, settings.chat)
-            yield Live(engine, answerer, _slots(settings))
+            live = Live(engine, answerer, asyncio.Semaphore(settings.server.max_concurrent_answers))
+            lives.append(live)
+            yield live
 
         app = create_app(load_settings({"data_dir": folder / "data"}), opening)
         app.user_middleware.append(type(app.user_middleware[0])(_As, callers=callers))
         with serving(app) as url:
-            yield LibraryServer(url, engine, docs, model, callers)  # type: ignore[arg-type]
-
-
-def _slots(settings: Settings) -> Any:
-    return asyncio.Semaphore(settings.server.max_concurrent_answers)
+            yield LibraryServer(url, engine, docs, model, lives[0], callers)  # type: ignore[arg-type]
