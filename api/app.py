@@ -70,7 +70,7 @@ def create_app(
         title="Quoth", description="Answers from your own documents; every sentence quotes its source.",
         lifespan=lifespan,
     )  # fmt: skip
-    app.state.drain, app.state.metrics, tracing = Drain(), Metrics(settings.chat), open_tracing()
+    app.state.drain, app.state.metrics, tracing = Drain(), Metrics(), open_tracing()
     slots, waiting = settings.server.max_concurrent_answers, settings.server.max_waiting_answers
     app.state.answers, app.state.searches = Admission(slots, waiting), Admission(slots, waiting)
     app.add_middleware(Idempotency)

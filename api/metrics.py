@@ -14,7 +14,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from api.observation import Observation
-from rag.settings import ChatSettings
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -28,8 +27,7 @@ Reading = tuple[str, str, Mapping[str, float] | float]  # name, what it is, a va
 class Metrics:
     """Counts requests; asks for the rest when it is read."""
 
-    def __init__(self, chat: ChatSettings) -> None:
-        self._chat = chat
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._requests = self._counter(
@@ -58,7 +56,7 @@ class Metrics:
             self._answers.labels(outcome).inc()
         self._tokens.labels("prompt").inc(seen.prompt_tokens)
         self._tokens.labels("completion").inc(seen.completion_tokens)
-        self._cost.inc(cost(self._chat, seen.prompt_tokens, seen.completion_tokens) or 0)
+        self._cost.inc(seen.cost)
 
     def text(self, readings: Iterable[Reading] = ()) -> bytes:
         """Everything, in Prometheus' text format, with `readings` that were taken for it."""
@@ -69,13 +67,6 @@ class Metrics:
 
     def _histogram(self, name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"quoth_{name}", what, labels, buckets=buckets, registry=self._registry)
-
-
-def cost(chat: ChatSettings, prompt_tokens: int, completion_tokens: int) -> float | None:
-    """What an answer's tokens cost; None where no price is set."""
-    if chat.price_in is None and chat.price_out is None:
-        return None
-    return (prompt_tokens * (chat.price_in or 0) + completion_tokens * (chat.price_out or 0)) / 1_000_000
 
 
 def _read(readings: Iterable[Reading]) -> CollectorRegistry:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rag.events import Usage
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -34,6 +36,7 @@ class Observation:
     store_ids: tuple[str, ...] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost: float = 0.0
     outcomes: list[str] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     began_at: float = field(default_factory=time.time)
@@ -48,8 +51,9 @@ class Observation:
         """Stores are searched."""
         self.store_ids = tuple(dict.fromkeys((*self.store_ids, *store_ids)))
 
-    def answered(self, outcome: str, prompt_tokens: int, completion_tokens: int) -> None:
+    def answered(self, outcome: str, usage: Usage) -> None:
         """An answer has ended."""
         self.outcomes.append(outcome)
-        self.prompt_tokens += prompt_tokens
-        self.completion_tokens += completion_tokens
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.cost += usage.cost or 0

@@ -194,7 +194,7 @@ class Answerer:
     def _tell(self, outcome: str, draft: Draft, prepared: PreparedAnswer, began_at: float) -> None:
         """The tokens of answers that broke off were paid for, too."""
         usage = Usage() if prepared.is_refusal else self._usage(draft, prepared)
-        note_answer(outcome, usage.prompt_tokens, usage.completion_tokens)
+        note_answer(outcome, usage)
         note_stage("answer", began_at, time.time() - began_at)
         note_stage("grounding", began_at, draft.grounding_seconds)
 

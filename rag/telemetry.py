@@ -9,7 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rag.events import Usage
 
 
 class Observer(Protocol):
@@ -23,8 +26,8 @@ class Observer(Protocol):
         """Stores are searched."""
         ...
 
-    def answered(self, outcome: str, prompt_tokens: int, completion_tokens: int) -> None:
-        """An answer has ended: `complete`, `refused` or `failed`."""
+    def answered(self, outcome: str, usage: Usage) -> None:
+        """An answer has ended: `complete`, `refused`, `failed`, or `left` by its reader."""
         ...
 
 
@@ -67,11 +70,11 @@ def note_search(store_ids: Sequence[str]) -> None:
         observer.searched(store_ids)
 
 
-def note_answer(outcome: str, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+def note_answer(outcome: str, usage: Usage) -> None:
     """Tell that an answer has ended."""
     observer = _observer.get()
     if observer:
-        observer.answered(outcome, prompt_tokens, completion_tokens)
+        observer.answered(outcome, usage)
 
 
 class StageTimer:
