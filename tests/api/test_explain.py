@@ -67,8 +67,8 @@ def test_no_file_of_this_machine_is_looked_for(library: LibraryServer) -> None:
     "body",
     [
         {"question": " "}, {"question": "x" * 100_001}, {"k": 0}, {"k": 101}, {"k": "many"}, {"limit": 0},
-        {"stores": []},
-               {"stores": ["default"] * 11}, {"filters": {"type": "and"}}, {"groups": [""]}, {"top_k": 3}, {"expected": ""},
+        {"stores": []}, {"stores": ["default"] * 11}, {"filters": {"type": "and"}}, {"groups": [""]}, {"top_k": 3},
+        {"expected": ""},
     ],
 )  # fmt: skip
 def test_what_is_out_of_bounds_is_refused(library: LibraryServer, body: dict[str, Any]) -> None:

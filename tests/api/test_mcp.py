@@ -277,6 +277,23 @@ def test_nobody_gives_up_the_calls_of_another_key(tmp_path: Path) -> None:
         asyncio.run(go(served.url))
 
 
+def test_a_client_that_leaves_stops_the_model(tmp_path: Path) -> None:
+    model = EndlessChatModel()
+    params = {"name": "ask", "arguments": {"question": "Which class are trains booked in?", "store": "default"}}
+
+    async def go(url: str) -> None:
+        async with httpx.AsyncClient(base_url=url, headers=HEADERS) as http:
+            call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
+            calling = asyncio.ensure_future(http.post("/mcp", json=call))
+            await eventually(lambda: len(model.prompts) == 1)
+            calling.cancel()
+            await asyncio.wait([calling])
+            await eventually(lambda: model.closed == 1)
+
+    with serving_library(tmp_path, model) as served:
+        asyncio.run(go(served.url))
+
+
 async def eventually(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110 - another thread's state
