@@ -37,6 +37,7 @@ from api.routes import (
     vector_stores,
 )
 from api.shutdown import Gate
+from api.strict_json import StrictJson
 from api.tracing import open_tracing
 from rag.assembly import open_answerer, open_engine
 from rag.settings import Settings
@@ -73,6 +74,7 @@ def create_app(
     app.state.drain, app.state.metrics, tracing = Drain(), Metrics(), open_tracing()
     slots, waiting = settings.server.max_concurrent_answers, settings.server.max_waiting_answers
     app.state.answers, app.state.searches = Admission(slots, waiting), Admission(slots, waiting)
+    app.add_middleware(StrictJson)
     app.add_middleware(Idempotency)
     app.add_middleware(Gate, drain=app.state.drain)
     app.add_middleware(Guard, settings=settings.server)

@@ -48,6 +48,10 @@ class Guard:
                 return
             limit = body_limit(scope["path"], scope["method"], self._settings)
             await self._app(scope, bounded(exchange.receive, limit), exchange.send)
+        except (QuothError, HTTPException) as error:
+            if exchange.is_answered:
+                raise
+            await response_of(error)(scope, exchange.receive, exchange.send)
         except Exception as error:
             # The edge of a request: its answer must name its id, which nobody outside of here knows.
             if exchange.is_answered:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dependencies import Live
 from api.errors import UNEXPECTED, response_of
+from api.whole_bodies import replaying, whole_body
 from rag.access import Caller
 from rag.concurrency import in_thread
 from rag.errors import InvalidInputError, QuothError
@@ -53,7 +54,7 @@ class Idempotency:
     async def _once(self, scope: Scope, receive: Receive) -> Response:
         key = idempotency_key(Headers(scope=scope))
         assert key is not None  # noqa: S101
-        body = await _read(receive)
+        body = await whole_body(receive)
         _refuse_stream(body)
         live: Live = scope["app"].state.live
         requests = live.engine.idempotency
@@ -65,7 +66,7 @@ class Idempotency:
         held = _HeldResponse()
         async with holding(requests, found):
             try:
-                await self._app(scope, _replaying(body, receive), held.send)
+                await self._app(scope, replaying(body, receive), held.send)
             except Exception:
                 await in_thread(requests.finish, found, kept(JSONResponse(UNEXPECTED, 500)))
                 raise
@@ -153,29 +154,6 @@ class _HeldResponse:
             self.response.raw_headers = list(message["headers"])
         elif message["type"] == "http.response.body":
             self.response.body = bytes(self.response.body) + message.get("body", b"")
-
-
-async def _read(receive: Receive) -> bytes:
-    pieces: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise HTTPException(400, "The client left before its request was whole.")
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(pieces)
-
-
-def _replaying(body: bytes, receive: Receive) -> Receive:
-    """The body, as one piece, and after it whatever comes."""
-    left = [body]
-
-    async def replay() -> Message:
-        if left:
-            return {"type": "http.request", "body": left.pop(), "more_body": False}
-        return await receive()
-
-    return replay
 
 
 def _refuse_stream(body: bytes) -> None:

@@ -57,7 +57,7 @@ class KeyedApp:
         transport = httpx.ASGITransport(
             self.app,
             raise_app_exceptions=False,
-            client=(f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 1),
+            client=(f"127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 1),
         )
         headers = {} if secret is None else {"authorization": f"Bearer {secret}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
