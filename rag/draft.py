@@ -17,7 +17,7 @@ from rag.sentences import SentenceSplitter
 
 Policy = Literal["strict", "mark", "off"]
 
-MARK: Final = " [unsupported]"
+MARK: Final = " ‹unsupported›"  # brackets would join with what follows to a link
 LONGEST_OPEN_END: Final = 200
 
 # Headings, and lines that lead over to what follows. In code, a mark would change the code.

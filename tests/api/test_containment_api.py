@@ -13,6 +13,7 @@ from api.app import create_app
 from api.dependencies import Live
 from ingest.pipeline import Ingestor
 from rag.answering import Answerer
+from rag.draft import MARK
 from rag.settings import Settings, load_settings
 from tests.fakes import ScriptedChatModel, fake_engine
 from tests.inert import PAYLOADS, alive
@@ -62,6 +63,7 @@ def test_payloads_arrive_contained(tmp_path: Path) -> None:
         text, citations = content(reply)
         assert alive(text) == []
         assert text.startswith("Trains are booked in second class.")
-        assert text.endswith("[99] Done.")
+        assert text.removesuffix(MARK).endswith("Done.")
+        assert "[99]" not in text
         assert [citation["quote"] for citation in citations] == ["Trains are booked in second class."]
     assert content(replies[0]) == content(replies[1])

@@ -72,7 +72,12 @@ def test_without_a_known_answer_the_citation_decides() -> None:
 
 
 def test_scores_of_an_answer() -> None:
-    found = score(WEIGHT, record("w", "The pump weighs 6 kg. Truly.", quote(), quote("The pump", start=0)))
+    found = score(
+        WEIGHT,
+        record(
+            "w", "The pump weighs 6 kg. Truly.", quote(), quote("The pump", start=0), verdicts=("quoted", "unsupported")
+        ),
+    )
     assert found["contains"] == found["right"] == found["citation_recall"] == found["coverage"] == 1
     assert found["citation_precision"] == 0.5
     assert found["exact_match"] == found["risk"] == 0
@@ -96,14 +101,10 @@ def test_a_failure_is_no_refusal() -> None:
 
 
 def test_sentences_by_verdict() -> None:
-    answer = "One is here. Two is there. Three is not."
-    quotes = [
-        quote("One", answer_start=0, answer_end=12),
-        quote("Two", answer_start=13, answer_end=26, verdict="weak"),
-    ]
-    shares = sentence_shares(record("w", answer, *quotes))
+    shares = sentence_shares(record("w", "One. Two. Three.", verdicts=("quoted", "weak", "unsupported")))
     third = pytest.approx(1 / 3)
     assert shares == {"quoted": third, "supported": 0, "weak": third, "unsupported": third}
+    assert sentence_shares(record("w", "")) == {}
 
 
 def test_means_intervals_and_curve_of_a_system() -> None:

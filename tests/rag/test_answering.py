@@ -103,7 +103,7 @@ def test_changed_figures_and_inventions_are_not_cited(engine: Engine) -> None:
     assert isinstance(done, AnswerCompleted)
     assert done.citations == ()
     assert [(each.verdict, each.support) for each in done.sentences] == [("unsupported", 0.0)] * 2
-    assert done.text.count("[unsupported]") == 2
+    assert done.text.count("‹unsupported›") == 2
 
 
 def test_a_paraphrase_is_supported_by_the_sentence_it_rests_on(engine: Engine) -> None:

@@ -9,6 +9,7 @@ import pytest
 from ingest.pipeline import Ingestor
 from rag.answering import Answerer, PreparedAnswer
 from rag.assembly import Engine
+from rag.draft import MARK
 from rag.events import AnswerCompleted, Event, TextDelta
 from rag.protocols import Sampling
 from tests.fakes import ScriptedChatModel, fake_engine
@@ -81,7 +82,7 @@ def test_nothing_lives_at_any_split_of_the_stream(engine: Engine, name: str) -> 
         assert DOCUMENT[citation.char_start : citation.char_end] == citation.quote
         assert citation.uri.endswith("leave.md")
     assert first.text.startswith(SAID)
-    assert first.text.endswith("Done.")
+    assert first.text.removesuffix(MARK).endswith("Done.")
 
 
 def test_a_payload_at_the_very_end_is_contained_too(engine: Engine) -> None:
@@ -96,6 +97,8 @@ def test_a_number_that_the_model_writes_is_no_citation(engine: Engine, forged: s
     text = f"The moon is made of cheese {forged}. Nobody may take leave {forged}."
     done = asyncio.run(answer(answerer_for(engine, text), [text]))
     assert done.citations == ()
+    if forged[1:-1].isdigit():
+        assert forged not in done.text
 
 
 def test_addresses_of_the_passages_stay_and_are_cited(engine: Engine) -> None:
@@ -118,4 +121,4 @@ def test_a_quote_that_containment_changes_is_grounded(engine: Engine) -> None:
     done = asyncio.run(answer(answerer_for(engine, text), [text]))
     assert done.text == "A list has the type List< int> here."
     (citation,) = done.citations
-    assert (citation.quote, citation.verdict) == (text, "supported")
+    assert (citation.quote, citation.verdict) == (text, "quoted")

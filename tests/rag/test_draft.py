@@ -35,7 +35,7 @@ def said(events: list[object]) -> str:
 
 def test_mark_says_and_marks_what_no_passage_supports() -> None:
     draft, events = drafted("mark", WRITTEN)
-    assert draft.text == said(events) == WRITTEN.replace("cheese.", "cheese. [unsupported]")
+    assert draft.text == said(events) == WRITTEN.replace("cheese.", "cheese. ‹unsupported›")
     assert [sentence.verdict for sentence in draft.sentences] == ["quoted", "unsupported", "supported"]
     assert [draft.text[each.start : each.end] for each in draft.sentences] == [each.text for each in draft.sentences]
     assert [each.citations for each in draft.sentences] == [("cit_1",), (), ("cit_2",)]

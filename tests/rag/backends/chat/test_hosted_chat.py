@@ -51,6 +51,8 @@ async def _ask(model: LangChainChatModel, sampling: Sampling) -> Outcome:
             deltas.append(delta)
     except QuothError as raised:
         error = raised
+    finally:
+        await model.close()
     return Outcome("".join(delta.text for delta in deltas), deltas[-1] if deltas else None, error)
 
 
@@ -166,7 +168,9 @@ def test_a_listener_who_leaves_ends_the_request(provider: str, how: str) -> None
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            return await asyncio.to_thread(server.client_left.wait, 1)
+            left = await asyncio.to_thread(server.client_left.wait, 1)
+            await model.close()
+            return left
 
         assert asyncio.run(run())
 
