@@ -6,7 +6,10 @@ Plain asyncio sockets in a thread, so that it can cut a connection in the middle
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +28,7 @@ class StubServer:
     mode: str = "normal"
     failures_left: int = 0  # requests that fail with `mode` before the rest are answered normally; 0 for all
     port: int = 0
+    connections: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
     client_left: threading.Event = field(default_factory=threading.Event)
@@ -36,8 +40,17 @@ class StubServer:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request and close."""
+        self.connections += 1
         try:
+            if self.mode == "plain":  # to one who speaks TLS
+                await reader.read(1)
+                writer.write(_whole(400, b"This is no TLS.", "text/plain", ""))
+                return
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            if head.startswith("GET "):  # as llama.cpp's server describes its model
+                meta = {"data": [{"meta": {"n_ctx_train": 8192, "n_ctx": 8192}}]}
+                writer.write(_whole(200, json.dumps(meta).encode(), "application/json", ""))
+                return
             length = next(
                 int(line.split(":")[1]) for line in head.splitlines() if line.lower().startswith("content-length")
             )
@@ -52,7 +65,11 @@ class StubServer:
             async for piece in _answer(mode, body, "/messages" in head):
                 writer.write(piece)
                 await writer.drain()
-        except (ConnectionError, _CutError):
+        except _CutError:
+            # A reset, as a crashed server or a firewall sends it, instead of an end.
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        except ConnectionError:
             self.client_left.set()
             writer.transport.abort()
         except asyncio.CancelledError:
@@ -67,11 +84,16 @@ class _CutError(Exception):
 
 ERRORS: dict[str, tuple[int, dict[str, Any], str]] = {
     "401": (401, {"error": {"message": "Incorrect API key: sk-secret-12345678", "code": "invalid_api_key"}}, ""),
+    "403": (403, {"error": {"message": "Project proj_secret123 has no access", "code": "forbidden"}}, ""),
     "404": (404, {"error": {"message": "The model does not exist", "code": "model_not_found"}}, ""),
     "429": (429, {"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}}, "Retry-After: 0\r\n"),
     "429-long": (429, {"error": {"message": "Rate limit reached"}}, "Retry-After: 3600\r\n"),
     "429-quota": (429, {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}, ""),
-    "500": (500, {"error": {"message": "The server had an error"}}, ""),
+    "500": (500, {"error": {"message": "Failed with Authorization: Bearer tok-secret-12345678"}}, ""),
+    "200-error": (200, {"error": {"message": "Overloaded; api_key=secret-12345678"}}, ""),
+    "200-401": (200, {"error": {"message": "Bad key sk-secret-12345678", "code": 401}}, ""),
+    "200-whole": (200, {"object": "chat.completion", "choices": [{"message": {"content": "The term"}}]}, ""),
+    "redirect": (307, {}, "Location: http://127.0.0.1:9/v1/chat/completions\r\n"),
     "503": (503, {"error": {"message": "Overloaded"}}, ""),
     "400-too-long": (400, {"error": {"message": "This model's maximum context length is 10 tokens",
                                      "code": "context_length_exceeded"}}, ""),
@@ -96,10 +118,24 @@ async def _answer(mode: str, body: dict[str, Any], is_anthropic: bool) -> AsyncI
     if mode == "never":
         await asyncio.sleep(30)
         return
-    yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    if mode == "cut-first":
+        raise _CutError
+    media_type = {"text-type": "text/plain", "json-type": "application/json"}.get(mode, "text/event-stream")
+    yield f"HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nConnection: close\r\n\r\n".encode()
+    if mode == "silent":
+        await asyncio.sleep(30)
+    line_ends = itertools.cycle([b"\r\n", b"\n", b"\r"])
     events = _anthropic_events(mode, body) if is_anthropic else _openai_events(mode, body)
     async for event in events:
-        yield event
+        if mode == "line-ends":
+            line_end = next(line_ends)
+            yield event.replace(b"\n", line_end)
+        elif mode == "split":
+            for at in range(len(event)):
+                yield event[at : at + 1]
+                await asyncio.sleep(0)
+        else:
+            yield event
 
 
 def _whole(status: int, body: bytes, media_type: str, extra: str) -> bytes:
@@ -107,51 +143,91 @@ def _whole(status: int, body: bytes, media_type: str, extra: str) -> bytes:
     return f"{head}{extra}Connection: close\r\n\r\n".encode() + body
 
 
-async def _openai_events(mode: str, body: dict[str, Any]) -> AsyncIterator[bytes]:
-    def chunk(delta: dict[str, Any], reason: str | None = None, **more: Any) -> bytes:
-        choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
-        event = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices, **more}
-        return f"data: {json.dumps(event)}\n\n".encode()
+def _chunk(delta: dict[str, Any], reason: str | None = None, **more: Any) -> bytes:
+    choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
+    event = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices, **more}
+    return f"data: {json.dumps(event)}\n\n".encode()
 
-    if mode == "empty":
-        return
-    if mode == "keep-alives":
+
+DONE = b"data: [DONE]\n\n"
+TOOL_CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "fetch", "arguments": "{}"}}
+NOTHING = {"keep-alives": b": ping\n\n", "blank-lines": b"\n \n\n", "empty-events": _chunk({})}
+INSTEAD = {
+    "empty": [],
+    "tool-call": [_chunk({"role": "assistant", "tool_calls": [TOOL_CALL]}), _chunk({}, "tool_calls"), DONE],
+    "error-first": [b'data: {"error": {"message": "overloaded", "code": 529}}\n\n'],
+}
+CONTENT = b'data: {"choices": [{"index": 0, "delta": {"content": "'
+MIDDLE = {
+    "giant": [CONTENT, *[b"a" * 65536] * 160, b'"}}]}\n\n'],
+    "not-utf-8": [CONTENT + b'\xc3\x28"}}]}\n\n'],
+    "nul": [_chunk({"content": "\0"})],
+    "line-separator": [CONTENT + "\u2028".encode() + b'"}, "finish_reason": null}]}\n\n'],
+    "more": [_chunk({"content": " and on" * 2000})] * 8,
+    "garbage": [b'data: {"choices": [\n\n'],
+    "error-event": [b'data: {"error": {"message": "overloaded sk-secret-12345678", "type": "server_error"}}\n\n'],
+}
+ENDS_IN_THE_MIDDLE = {"garbage", "error-event"}
+REASONS = {"content-filter": "content_filter", "length": "length", "error-reason": "error"}
+BEHIND = {
+    "two-ends": [_chunk({}, "stop")],
+    "behind-end": [_chunk({"content": " Yes."}), _chunk({}, "stop")],
+    "two-dones": [DONE, DONE],
+}
+
+
+async def _openai_events(mode: str, body: dict[str, Any]) -> AsyncIterator[bytes]:
+    if mode in NOTHING:
         for _ in range(200):
-            yield b": ping\n\n"
+            yield NOTHING[mode]
             await asyncio.sleep(0.05)
-    yield chunk({"role": "assistant", "content": ""})
+    if mode in INSTEAD:
+        for event in INSTEAD[mode]:
+            yield event
+        return
+    yield _chunk({"role": "assistant", "content": ""})
     most = body.get("max_completion_tokens") or body.get("max_tokens") or 1000
-    words = WORDS * 400 if mode == "endless" else WORDS
+    words = {"endless": WORDS * 400, "no-words": []}.get(mode, WORDS)
     for number, word in enumerate(words[:most]):
-        if number == 2 and mode == "stall":
-            await asyncio.sleep(30)
-        if number == 2 and mode == "cut":
-            raise _CutError
-        if number == 2 and mode == "garbage":
-            yield b'data: {"choices": [\n\n'
-            return
-        if number == 2 and mode == "error-event":
-            yield b'data: {"error": {"message": "overloaded", "type": "server_error"}}\n\n'
-            return
+        if number == 2:
+            async for piece in _middle(mode):
+                yield piece
+            if mode in ENDS_IN_THE_MIDDLE:
+                return
         if mode == "endless":
             await asyncio.sleep(0.02)
-        yield chunk({"content": word})
-    if mode == "no-finish":
-        return
-    reason = {"content-filter": "content_filter", "length": "length"}.get(mode, "stop")
-    yield chunk({}, "length" if most < len(words) else reason)
-    if (body.get("stream_options") or {}).get("include_usage"):
-        usage = {"prompt_tokens": 11, "completion_tokens": min(most, len(words)), "total_tokens": 17}
-        yield chunk({}, None, usage=usage).replace(b'"choices": [{"index": 0, "delta": {}, "finish_reason": null}]',
-                                                   b'"choices": []')  # fmt: skip
-    yield b"data: [DONE]\n\n"
+        yield _chunk({"content": word})
+    if mode != "no-finish":
+        for event in _ending(mode, body, most, len(words)):
+            yield event
+
+
+def _ending(mode: str, body: dict[str, Any], most: int, words: int) -> Iterator[bytes]:
+    yield _chunk({}, "length" if most < words else REASONS.get(mode, "stop"))
+    yield from BEHIND.get(mode, [])
+    if mode != "no-usage" and (body.get("stream_options") or {}).get("include_usage"):
+        usage = {"prompt_tokens": 11, "completion_tokens": min(most, words), "total_tokens": 17}
+        yield _chunk({}, None, usage=usage).replace(b'"choices": [{"index": 0, "delta": {}, "finish_reason": null}]',
+                                                    b'"choices": []')  # fmt: skip
+    if mode != "no-done":
+        yield DONE
+
+
+async def _middle(mode: str) -> AsyncIterator[bytes]:
+    """What comes behind the second word."""
+    if mode == "stall":
+        await asyncio.sleep(30)
+    if mode == "cut":
+        raise _CutError
+    for piece in MIDDLE.get(mode, []):
+        yield piece
 
 
 async def _anthropic_events(mode: str, body: dict[str, Any]) -> AsyncIterator[bytes]:
     def event(kind: str, **fields: Any) -> bytes:
         return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
 
-    message = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
+    message: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
                "stop_sequence": None, "usage": {"input_tokens": 11, "output_tokens": 1}}  # fmt: skip
     yield event("message_start", message=message)
     yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})

@@ -13,6 +13,9 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
+from rag.backends.chat.event_streams import event_client, timeouts
 from rag.backends.chat.silence import heard_within
 from rag.backends.chat.upstream import retry_after_seconds, status_of, translate
 from rag.concurrency import in_thread
@@ -41,11 +44,18 @@ logger = logging.getLogger(__name__)
 FIRST_BACKOFF_SECONDS: Final = 0.5
 NO_KEY_NEEDED: Final = "none"
 
+LONGEST_TOKEN: Final = 100  # characters; an answer that is longer than its tokens can be never ends by itself
+
 _PACKAGE = re.compile(r"langchain-[a-z0-9-]+")
 _REASON_KEYS: Final = ("finish_reason", "stop_reason", "done_reason")
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
 _BLOCKED: Final = frozenset(
     {"content_filter", "content_filtered", "refusal", "safety", "prohibited_content", "blocklist", "spii", "recitation"}
+)
+_TOOLS: Final = frozenset({"tool_calls", "tool_call", "tool_use", "function_call"})
+# Of endings that are none; the rest, whatever a provider calls it, is a whole answer.
+_BROKEN = re.compile(
+    r"error|abort|cancel|interrupt|incomplete|not_finished|insufficient|fail|pause|timeout|malformed|^other$"
 )
 _OPTIONS: Final = {
     "stream_options": "stream_usage", "temperature": "temperature", "top_p": "top_p", "seed": "seed",
@@ -78,6 +88,9 @@ def make_client(settings: ChatSettings) -> BaseChatModel:
     if settings.api_key:
         options["api_key"] = settings.api_key.get_secret_value()
     provider, _, model = settings.model.partition(":")
+    if provider == "openai":
+        options["timeout"] = timeouts(settings.timeout_seconds)
+        options["http_async_client"] = event_client(settings.model, _secret(settings))
     try:
         client: BaseChatModel = init_chat_model(model, model_provider=provider, **options)
     except ImportError as error:
@@ -163,7 +176,10 @@ class LangChainChatModel:
             await asyncio.sleep(wait)
 
     async def close(self) -> None:
-        """Nothing to do: the providers' packages share their connection pools between models."""
+        """Close the connections, where they are ours: the providers' packages share theirs between models."""
+        http = getattr(self._client, "http_async_client", None)
+        if isinstance(http, httpx.AsyncClient):
+            await http.aclose()
 
     def _wait_seconds(self, error: QuothError, retries: int) -> float:
         asked = retry_after_seconds(error.__cause__) if isinstance(error.__cause__, Exception) else None
@@ -173,23 +189,29 @@ class LangChainChatModel:
         """One request; text as it comes, then the ending."""
         reason: FinishReason | None = None
         usage: Usage | None = None
-        has_text = False
+        length, most = 0, LONGEST_TOKEN * self._most_tokens(sampling)
         chunks = heard_within(self._chunks(prompt, sampling), self._settings.timeout_seconds, self.name)
         async with aclosing(chunks):
             async for chunk in chunks:
-                if text := chunk.text:
-                    has_text = True
-                    yield ModelDelta(text=str(text))
-                reason = self._finish_reason(chunk.response_metadata) or reason
+                if text := str(chunk.text):
+                    length += len(text)
+                    if length > most:
+                        raise UpstreamUnavailableError(
+                            f"The model {self.name} did not end where it was asked to, so it was given up. Check that "
+                            "its server honours max_tokens."
+                        )
+                    yield ModelDelta(text=text)
+                found = self._finish_reason(chunk.response_metadata)
+                reason = "length" if "length" in (reason, found) else found or reason
                 usage = _more_usage(usage, getattr(chunk, "usage_metadata", None))
         if reason is None:
             raise UpstreamUnavailableError(f"The model {self.name} was cut off before its answer was whole. Try again.")
-        if reason == "stop" and not has_text:
+        if reason == "stop" and not length:
             raise UpstreamUnavailableError(f"The model {self.name} ended without a word. Try again.")
         yield ModelDelta(finish_reason=reason, usage=usage)
 
     async def _chunks(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[BaseMessage]:
-        """The provider's chunks, and its exceptions in our terms.
+        """The provider's chunks that hold anything, and its exceptions in our terms.
 
         An option that the server refuses by name is left out from then on: none changes what the answer says.
         """
@@ -198,7 +220,8 @@ class LangChainChatModel:
             try:
                 async with aclosing(self._open(messages, sampling)) as chunks:
                     async for chunk in chunks:
-                        yield chunk
+                        if _is_heard(chunk):
+                            yield chunk
                 return
             except QuothError:
                 raise
@@ -215,7 +238,7 @@ class LangChainChatModel:
 
     def _options(self, sampling: Sampling) -> dict[str, Any]:
         known = type(self._client).model_fields
-        most = sampling.max_tokens or self._settings.max_answer_tokens
+        most = self._most_tokens(sampling)
         options: dict[str, Any] = {"max_tokens": most}
         if "stream_usage" in known:
             options["stream_usage"] = True
@@ -227,6 +250,9 @@ class LangChainChatModel:
             if value is not None and name in known:
                 options[name] = value
         return options
+
+    def _most_tokens(self, sampling: Sampling) -> int:
+        return sampling.max_tokens or self._settings.max_answer_tokens
 
     def _refused_option(self, error: Exception) -> str | None:
         if status_of(error) not in (400, 422):
@@ -246,7 +272,20 @@ class LangChainChatModel:
             raise UpstreamRejectedError(
                 f"The provider's content filter stopped the model {self.name} ({reason}). Ask in other words."
             )
+        if reason in _TOOLS:
+            raise UpstreamRejectedError(
+                f"The model {self.name} called a tool instead of answering, and Quoth gives it none. Set "
+                "QUOTH_CHAT__MODEL to a model that answers in words."
+            )
+        if _BROKEN.search(reason):
+            raise UpstreamUnavailableError(f"The model {self.name} broke its answer off ({reason}). Try again.")
         return "length" if reason in _LENGTH else "stop"
+
+
+def _is_heard(chunk: BaseMessage) -> bool:
+    """Whether a chunk breaks the silence: one that holds nothing only keeps the connection alive."""
+    ending = any(chunk.response_metadata.get(key) for key in _REASON_KEYS)
+    return bool(chunk.content or chunk.additional_kwargs or ending or getattr(chunk, "usage_metadata", None))
 
 
 def _merged(messages: tuple[Message, ...]) -> list[Message]:

@@ -165,15 +165,15 @@ class LlamaCppChatModel:
             async with self._http.stream("POST", "/v1/chat/completions", json=request) as response:
                 if response.status_code != httpx.codes.OK:
                     raise self._refusal(await response.aread(), response.status_code)
-                async for line in response.aiter_lines():
-                    if line.startswith("error:"):
-                        raise self._refusal(line.removeprefix("error:").encode(), 500)
-                    if line.startswith("data:") and line != "data: [DONE]":
-                        event = json.loads(line.removeprefix("data:"))
+                async for line in _lines(response):
+                    if line.startswith(b"error:"):
+                        raise self._refusal(line.removeprefix(b"error:"), 500)
+                    if line.startswith(b"data:") and line != b"data: [DONE]":
+                        event = json.loads(line.removeprefix(b"data:"))
                         if "error" in event:
-                            raise self._refusal(line.removeprefix("data:").encode(), 500)
+                            raise self._refusal(line.removeprefix(b"data:"), 500)
                         yield event
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ValueError) as error:
             raise UpstreamUnavailableError(f"The model {self.name} broke off: {error!r}. Try again.") from error
 
     def _refusal(
@@ -191,3 +191,14 @@ class LlamaCppChatModel:
             )
         kind = UpstreamRejectedError if status < 500 else UpstreamUnavailableError
         return kind(f"The model {self.name} refused: {error.get('message', status)}")
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes]:
+    """Lines of a response. httpx's own would also end one at U+2028 and others, which stand in what models write."""
+    rest = b""
+    async for piece in response.aiter_bytes():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r")
+    if rest:
+        yield rest

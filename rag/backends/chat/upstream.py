@@ -14,8 +14,11 @@ from typing import Any, Final
 import httpx
 
 from rag.errors import InvalidInputError, QuothError, UpstreamRejectedError, UpstreamUnavailableError
+from rag.hidden_text import without_hidden
 
 LONGEST_DETAIL: Final = 300
+LONGEST_READ: Final = 3000  # a key that is cut in two is not known as one
+HIDDEN: Final = "***"
 
 _TRANSIENT: Final = frozenset({408, 409, 425, 429})
 _KEY_REFUSED: Final = (
@@ -33,7 +36,15 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _NETWORK = re.compile(r"Connect|Timeout|Network|Protocol|ReadError|WriteError|IncompleteRead|Stream")
-_SECRET = re.compile(r"\b(?:sk|key|pk|xox|gsk|AIza)[-_A-Za-z0-9]{8,}")
+# Keys as providers draw them, tokens of headers, what stands behind a name such as `api_key`, passwords in addresses,
+# and the ids of accounts that providers put into their messages.
+_SECRET = re.compile(
+    r"\b(?:sk|key|pk|xox|gsk|AIza|hf_|ghp_|glpat|AKIA|xai|nvapi|pplx|eyJ|org-|proj_)[-_.A-Za-z0-9]{8,}"
+    r"|(?<=bearer )[^\s\"',;]{8,}"
+    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
+    r"|\b((?:api[-_ ]?key|access[-_ ]?token|token|secret|password)[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]{6,}",
+    re.IGNORECASE,
+)
 
 
 def translate(error: Exception, model: str, secret: str | None) -> QuothError:
@@ -47,32 +58,47 @@ def translate(error: Exception, model: str, secret: str | None) -> QuothError:
         UpstreamRejectedError: refused: key, permission, quota, model name, request.
         UpstreamUnavailableError: anything else: unreachable, overloaded, broken off, unreadable.
     """
+    ours = next((cause for cause in _causes(error) if isinstance(cause, QuothError)), None)
+    if ours is not None:
+        return ours
     status = status_of(error)
-    detail = _detail(error, secret)
-    said = f" It said: {detail}" if detail else ""
-    if status is not None:
-        return _of_status(status, str(error), model, said)
-    if any(isinstance(cause, OSError | httpx.TransportError) or _is_network(cause) for cause in _causes(error)):
+    said = said_of(str(error), secret)
+    if status is None and any(
+        isinstance(cause, OSError | httpx.TransportError) or _is_network(cause) for cause in _causes(error)
+    ):
+        *_, root = _causes(error)
         return UpstreamUnavailableError(
-            f"The model {model} cannot be reached, or broke off ({type(error).__name__}). Check that it runs and that "
+            f"The model {model} cannot be reached, or broke off ({type(root).__name__}). Check that it runs and that "
             f"QUOTH_CHAT__BASE_URL is right, then try again.{said}"
         )
-    return UpstreamUnavailableError(
-        f"The model {model} broke off, or sent what cannot be read as an answer ({type(error).__name__}). Check that "
-        f"QUOTH_CHAT__BASE_URL leads to a chat API, then try again.{said}"
-    )
+    if status is None and isinstance(error, ValueError):
+        said = ""  # the words of a decoder, about bytes of the answer
+    return upstream_error(status, str(error), said, model, type(error).__name__)
 
 
-def _of_status(status: int, text: str, model: str, said: str) -> QuothError:
-    """The first rule that holds."""
-    is_quota = status == 402 or (status == 429 and _QUOTA.search(text))
-    if status < 500 and _TOO_LONG.search(text):
+def upstream_error(status: int | None, text: str, said: str, model: str, kind: str = "") -> QuothError:
+    """What a provider's own error stands for.
+
+    Args:
+        status: the HTTP status, if there was one.
+        text: all that the provider said; what kind of error it is stands in it at times.
+        said: what of it is passed on, see `said_of`.
+        kind: name of the exception.
+    """
+    if (_QUOTA.search(text) and status in (None, 429)) or status == 402:
+        how = f" (HTTP {status})" if status else ""
+        return UpstreamRejectedError(f"The quota of the model {model} is used up{how}.{said}")
+    if _TOO_LONG.search(text) and (status is None or status < 500):
         return InvalidInputError(
             f"The prompt is too long for the model {model}. Ask with fewer passages, or lower "
             f"QUOTH_CHAT__CONTEXT_TOKENS.{said}"
         )
-    if is_quota:
-        return UpstreamRejectedError(f"The quota of the model {model} is used up (HTTP {status}).{said}")
+    if status is None:
+        named = f" ({kind})" if kind else ""
+        return UpstreamUnavailableError(
+            f"The model {model} broke off, or sent what cannot be read as an answer{named}. Check that "
+            f"QUOTH_CHAT__BASE_URL leads to a chat API, then try again.{said}"
+        )
     if status in _TRANSIENT or status >= 500:
         why = "is asked too often" if status == 429 else "failed"
         return UpstreamUnavailableError(f"The model {model} {why} (HTTP {status}). Try again later.{said}")
@@ -81,25 +107,31 @@ def _of_status(status: int, text: str, model: str, said: str) -> QuothError:
 
 
 def retry_after_seconds(error: Exception) -> float | None:
-    """How long the provider asks to wait, where it says so in seconds."""
+    """How long the provider asks to wait, where it says so in seconds or milliseconds."""
     for cause in _causes(error):
         headers = getattr(getattr(cause, "response", None), "headers", None)
-        value = headers.get("retry-after") if headers is not None else None
-        try:
-            seconds = float(value) if value is not None else math.nan
-        except ValueError:  # an HTTP date, which also depends on the two clocks
-            return None
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
+        if headers is None:
+            continue
+        for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+            try:
+                seconds = float(headers.get(name, "nan")) / unit
+            except ValueError:  # an HTTP date, which also depends on the two clocks
+                continue
+            if math.isfinite(seconds):
+                return max(0.0, seconds)
     return None
 
 
 def status_of(error: Exception) -> int | None:
-    """The HTTP status that a provider's exception stands for, if any."""
+    """The HTTP status that a provider's exception stands for, if any, also as the code of an event."""
     for cause in _causes(error):
-        for holder in (cause, getattr(cause, "response", None)):
-            status: Any = getattr(holder, "status_code", None)
-            if isinstance(status, int) and status >= 400:
+        for holder, name in (
+            (cause, "status_code"),
+            (getattr(cause, "response", None), "status_code"),
+            (cause, "code"),
+        ):
+            status: Any = getattr(holder, name, None)
+            if isinstance(status, int) and 400 <= status <= 599:
                 return status
     return None
 
@@ -117,10 +149,12 @@ def _is_network(error: BaseException) -> bool:
     return bool(_NETWORK.search(type(error).__name__))
 
 
-def _detail(error: Exception, secret: str | None) -> str:
-    """The provider's own words on one line, shortened, with every key taken out."""
-    text = " ".join(str(error).split())
+def said_of(text: str, secret: str | None) -> str:
+    """The provider's own words as a sentence to append: on one line, shortened, with every key taken out."""
+    text = " ".join(text[:LONGEST_READ].split())
     if secret:
-        text = text.replace(secret, "***")
-    text = _SECRET.sub("***", text)
-    return text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]}…"
+        text = text.replace(secret, HIDDEN)
+    text = _SECRET.sub(lambda found: f"{found[1] or ''}{HIDDEN}", text)
+    text = without_hidden(text)[0]
+    short = text if len(text) <= LONGEST_DETAIL else f"{text[:LONGEST_DETAIL]}…"
+    return f" It said: {short}" if short else ""
