@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -47,7 +46,7 @@ from rag.settings import Settings
 async def open_live(settings: Settings) -> AsyncIterator[Live]:
     """Open the engine and its chat model for serving. Raises as `open_engine` and `open_answerer`."""
     async with open_engine(settings) as engine, open_answerer(engine) as answerer:
-        live = Live(engine, answerer, asyncio.Semaphore(settings.server.max_concurrent_answers))
+        live = Live(engine, answerer)
         async with kept_house(live), live.worker:
             yield live
 

@@ -24,7 +24,6 @@ class Live:
 
     engine: Engine
     answerer: Answerer
-    answers: asyncio.Semaphore
     # Copies of original files are made two at a time, since each may take as much memory as a file may have.
     originals: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     examination: asyncio.Lock = field(default_factory=asyncio.Lock)

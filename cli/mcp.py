@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from cli.execution import DataOption, StoreOption, run
@@ -30,6 +29,6 @@ async def _serve(settings: Settings, store: str | None) -> None:
         named = await in_thread(engine.stores.get, store) if store else None
         caller = Caller(scope="read", store_ids=frozenset({named.id}) if named else None)
         slots, waiting = settings.server.max_concurrent_answers, settings.server.max_waiting_answers
-        live = Live(engine, answerer, asyncio.Semaphore(slots))
+        live = Live(engine, answerer)
         budget = Budget(Limits.of(settings.server), "")
         await serve_stdio(Session(live, caller, Admission(slots, waiting), Admission(slots, waiting), budget))

@@ -1,6 +1,5 @@
 """A live server over a few small texts, with a model that says what it is told to."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -60,8 +59,7 @@ def serving_stores(
                 if texts:
                     await Ingestor(engine).run([docs], store)
             opened.append(engine)
-            answers = asyncio.Semaphore(settings.server.max_concurrent_answers)
-            yield Live(engine, Answerer(engine.retriever, model, settings.chat), answers)
+            yield Live(engine, Answerer(engine.retriever, model, settings.chat))
 
     app = create_app(load_settings({"server": server}), opening)
     if caller is not None:

@@ -1,6 +1,5 @@
 """A server to be killed: `python -m tests.api.file_server DATA` prints its port and serves until then."""
 
-import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -21,7 +20,7 @@ from tests.fakes import ScriptedChatModel, fake_engine
 async def opening(settings: Settings) -> AsyncIterator[Live]:
     with fake_engine(settings.data_dir) as engine:
         await engine.open_store("default")
-        live = Live(engine, Answerer(engine.retriever, ScriptedChatModel("Yes."), settings.chat), asyncio.Semaphore(8))
+        live = Live(engine, Answerer(engine.retriever, ScriptedChatModel("Yes."), settings.chat))
         async with kept_house(live):
             yield live
 

@@ -111,7 +111,7 @@ async def keyed_app(
         @asynccontextmanager
         async def opening(settings: Settings) -> AsyncIterator[Live]:
             answerer = Answerer(engine.retriever, model or ScriptedChatModel("Trains run."), settings.chat)
-            live = Live(engine, answerer, asyncio.Semaphore(8))
+            live = Live(engine, answerer)
             async with live.worker:
                 yield live
 

@@ -94,7 +94,7 @@ def serving_library(folder: Path, model: ChatModel | None = None) -> Iterator[Li
         @asynccontextmanager
         async def opening(settings: Settings) -> AsyncIterator[Live]:
             answerer = Answerer(engine.retriever, model, settings.chat)
-            live = Live(engine, answerer, asyncio.Semaphore(settings.server.max_concurrent_answers))
+            live = Live(engine, answerer)
             lives.append(live)
             yield live
 

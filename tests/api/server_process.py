@@ -200,8 +200,7 @@ async def _main(folder: Path) -> None:
 
         @asynccontextmanager
         async def opening(_: Any) -> AsyncIterator[Live]:
-            answers = asyncio.Semaphore(settings.server.max_concurrent_answers)
-            yield Live(engine, Answerer(engine.retriever, ToldChatModel(), settings.chat), answers)
+            yield Live(engine, Answerer(engine.retriever, ToldChatModel(), settings.chat))
 
         listener = _listen("127.0.0.1", 0)
         server = GracefulServer(create_app(settings, opening), settings.server)

@@ -55,8 +55,7 @@ def serve(tmp_path: Path) -> Serve:
         async def opening(settings: Settings) -> AsyncIterator[Live]:
             with fake_engine(tmp_path / "data") as engine:
                 await Ingestor(engine).run([docs], "default")
-                answers = asyncio.Semaphore(settings.server.max_concurrent_answers)
-                yield Live(engine, Answerer(engine.retriever, model, settings.chat), answers)
+                yield Live(engine, Answerer(engine.retriever, model, settings.chat))
 
         with serving(create_app(load_settings({"server": server}), opening)) as url:
             yield url

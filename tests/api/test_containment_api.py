@@ -1,6 +1,5 @@
 """Attacks over HTTP: what a model writes arrives contained, streamed and whole."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -33,7 +32,7 @@ def served(tmp_path: Path, *script: str) -> Iterator[str]:
         with fake_engine(tmp_path / "data") as engine:
             await Ingestor(engine).run([tmp_path / "docs"], "default")
             answerer = Answerer(engine.retriever, ScriptedChatModel(*script), settings.chat)
-            yield Live(engine, answerer, asyncio.Semaphore(8))
+            yield Live(engine, answerer)
 
     with serving(create_app(load_settings({}), opening)) as url:
         yield url

@@ -57,7 +57,7 @@ def serve(tmp_path: Path) -> Serve:
             with fake_engine(tmp_path / "data") as engine:
                 await Ingestor(engine).run([docs], "default")
                 await engine.open_store("other")
-                yield Live(engine, Answerer(engine.retriever, model, settings.chat), asyncio.Semaphore(8))
+                yield Live(engine, Answerer(engine.retriever, model, settings.chat))
 
         with serving(create_app(load_settings(), opening)) as url:
             yield url

@@ -1,6 +1,5 @@
 """Thumbs and comments over HTTP, and the cases that come of them."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -33,7 +32,7 @@ def url(tmp_path: Path) -> Iterator[str]:
             await Ingestor(engine).run([docs], "default")
             await engine.open_store("other")
             model = ScriptedChatModel("Trains are booked in second class.")
-            yield Live(engine, Answerer(engine.retriever, model, settings.chat), asyncio.Semaphore(8))
+            yield Live(engine, Answerer(engine.retriever, model, settings.chat))
 
     with serving(create_app(load_settings(), opening)) as url:
         yield url

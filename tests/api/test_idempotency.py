@@ -66,7 +66,7 @@ def serve(tmp_path: Path) -> Serve:
             with fake_engine(tmp_path / "data", vectors=vectors) as engine:
                 await Ingestor(engine).run([docs], "default")
                 model = ScriptedChatModel(*(script or ("Trains are booked in second class.",)))
-                yield Live(engine, Answerer(engine.retriever, model, settings.chat), asyncio.Semaphore(64))
+                yield Live(engine, Answerer(engine.retriever, model, settings.chat))
 
         app = create_app(load_settings(), opening)
 
@@ -151,7 +151,7 @@ def test_a_request_that_is_still_at_work_says_so(tmp_path: Path) -> None:
             await Ingestor(engine).run([docs], "default")
             model = SlowChatModel("Trains are booked in second class.")
             answerer = Answerer(engine.retriever, model, engine.settings.chat)
-            return await overlapping(Live(engine, answerer, asyncio.Semaphore(8)), model)
+            return await overlapping(Live(engine, answerer), model)
 
     docs = tmp_path / "docs"
     docs.mkdir()

@@ -1,6 +1,5 @@
 """Uploads in tests: an app over fakes, forms as bytes, and what lies on disk afterwards."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
@@ -33,7 +32,7 @@ def file_engine(data_dir: Path) -> Iterator[Engine]:
 
 def live_over(engine: Engine) -> Live:
     answerer = Answerer(engine.retriever, ScriptedChatModel("Yes."), engine.settings.chat)
-    return Live(engine, answerer, asyncio.Semaphore(8))
+    return Live(engine, answerer)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """A live server over fakes that works off what is attached to its stores."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -70,7 +69,7 @@ def serving_vector_stores(folder: Path) -> Iterator[StoreServer]:
             await Ingestor(engine).run([docs], "notes")
             opened.append(engine)
             answerer = Answerer(engine.retriever, ScriptedChatModel("Yes."), settings.chat)
-            live = Live(engine, answerer, asyncio.Semaphore(8))
+            live = Live(engine, answerer)
             async with live.worker:
                 yield live
 
