@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Final
 
 from rag.agreement import agreement, words_of
@@ -43,13 +44,17 @@ class Support:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Window:
     """One or two sentences of a passage that follow each other, and their terms."""
 
     span: tuple[int, int]
     text: str
     terms: tuple[str, ...]
+
+    @cached_property
+    def distinct(self) -> frozenset[str]:
+        return frozenset(self.terms)
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,16 @@ class _Passage:
     def windows(self) -> list[_Window]:
         text = self.hit.chunk.text
         spans = split_sentences(text)
-        runs = (
-            (spans[first][0], spans[last][1])
-            for first in range(len(spans))
+        terms = [_terms(text[start:end]) for start, end in spans]
+        return [
+            _Window(
+                (begin, spans[last][1]),
+                text[begin : spans[last][1]],
+                tuple(chain.from_iterable(terms[first : last + 1])),
+            )
+            for first, (begin, _) in enumerate(spans)
             for last in range(first, min(first + WINDOW, len(spans)))
-        )
-        return [_Window(span, text[slice(*span)], _terms(text[slice(*span)])) for span in runs]
+        ]
 
 
 @dataclass
@@ -132,7 +141,7 @@ def _by_overlap(sentence: str, passages: Sequence[_Passage]) -> Support | None:
     best: tuple[float, Support] | None = None
     for passage in passages if distinct else ():
         for window in passage.windows:
-            found = frozenset(window.terms)
+            found = window.distinct
             coverage = len(distinct & found) / len(distinct)
             if coverage < WEAK:
                 continue

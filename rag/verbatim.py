@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 import regex
@@ -9,7 +10,8 @@ import regex
 from rag.hidden_text import INVISIBLE
 
 # Containment puts spaces between characters of markup and takes out what is not seen; models add emphasis.
-_LEFT_OUT = regex.compile(rf"[\s*`\x00-\x1f\x7f-\x9f{INVISIBLE}]")
+_LEFT_OUT = regex.compile(rf"[\s*`\x00-\x1f\x7f-\x9f{INVISIBLE}]+")
+_KEPT = regex.compile(rf"[^\s*`\x00-\x1f\x7f-\x9f{INVISIBLE}]+")
 _ALIKE: Final = str.maketrans("‘’‚‛“”„‟‐‑‒–—−", "''''\"\"\"\"------")
 _LIST_MARK = regex.compile(r"\s*(?:(?:[-+*•]|\(?\d{1,3}[.)]|#{1,6}|>)\s+)+")
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}_]")
@@ -20,8 +22,8 @@ class VerbatimText:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._offsets = [at for at, character in enumerate(text) if not _LEFT_OUT.match(character)]
-        self._squeezed = "".join(text[at] for at in self._offsets).translate(_ALIKE)
+        self._offsets = list(chain.from_iterable(range(*found.span()) for found in _KEPT.finditer(text)))
+        self._squeezed = _LEFT_OUT.sub("", text).translate(_ALIKE)
 
     def find(self, sentence: str) -> tuple[int, int] | None:
         """The span of characters where a sentence stands, itself or without its list marker; None where it does not."""
