@@ -13,9 +13,11 @@ from fastapi.responses import JSONResponse
 
 from api.dependencies import AnswerSlotDep, BudgetDep, CallerDep, Live, LiveDep
 from api.errors import describe
+from api.openapi import shows
 from api.rate_limits import metered
 from api.routes.models import resolve_model
 from api.schemas.chat_completions import NEW, ChatCompletionRequest
+from api.schemas.chat_objects import ChatCompletion
 from api.streaming import DONE, ClientLeftError, EventStream, Terminal, encoded, frame, while_connected
 from rag.access import Caller
 from rag.answering import PreparedAnswer
@@ -25,13 +27,16 @@ from rag.errors import QuothError
 from rag.events import AnswerCompleted, AnswerFailed, Event, TextDelta, Usage
 from rag.recording import Recorder, begin_recording
 
-router = APIRouter()
+router = APIRouter(tags=["Answers"])
 
 CLIENT_CLOSED_REQUEST = 499
 _MARK = "\0"
 
 
-@router.post("/v1/chat/completions")
+@router.post(
+    "/v1/chat/completions",
+    **shows(ChatCompletion, streams="`data:` chunks as OpenAI's clients know them; the last is `[DONE]`, or an error"),
+)
 async def create_chat_completion(
     body: ChatCompletionRequest,
     request: Request,
@@ -59,9 +64,7 @@ async def create_chat_completion(
     return JSONResponse(reply.whole(done))
 
 
-async def _prepare(
-    live: Live, caller: Caller, body: ChatCompletionRequest
-) -> tuple[PreparedAnswer, Recorder | None]:
+async def _prepare(live: Live, caller: Caller, body: ChatCompletionRequest) -> tuple[PreparedAnswer, Recorder | None]:
     store = (await resolve_model(live, caller, body.model)).name
     wanted: dict[str, Any] = {"groups": caller.groups, "sampling": body.sampling}
     if body.conversation is None:
@@ -172,9 +175,10 @@ def _annotations(citations: tuple[Citation, ...]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _usage(usage: Usage) -> dict[str, int]:
+def _usage(usage: Usage) -> dict[str, float]:
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        **({} if usage.cost is None else {"cost": usage.cost}),
     }
