@@ -1,0 +1,1 @@
+"""Documents that give orders to the model that reads them: how often it obeys."""
