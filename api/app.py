@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import errors
 from api.admission import Admission
@@ -16,6 +16,7 @@ from api.housekeeping import kept_house
 from api.idempotency import Idempotency
 from api.metrics import Metrics
 from api.observing import Observed
+from api.openapi import Application
 from api.routes import (
     chat_completions,
     conversations,
@@ -37,6 +38,7 @@ from api.routes import (
 )
 from api.shutdown import Gate
 from api.strict_json import StrictJson
+from api.strict_parameters import refuse_unknown_parameters
 from api.tracing import open_tracing
 from rag.assembly import open_answerer, open_engine
 from rag.settings import Settings
@@ -66,9 +68,9 @@ def create_app(
                 if tracing:
                     await tracing.close()
 
-    app = FastAPI(
-        title="Quoth", description="Answers from your own documents; every sentence quotes its source.",
-        lifespan=lifespan,
+    # A slash too many is another path: a redirection would name whatever host the client has named.
+    app = Application(
+        lifespan=lifespan, dependencies=[Depends(refuse_unknown_parameters)], redirect_slashes=False
     )  # fmt: skip
     app.state.drain, app.state.metrics, tracing = Drain(), Metrics(), open_tracing()
     slots, waiting = settings.server.max_concurrent_answers, settings.server.max_waiting_answers

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from api.authentication import ForbiddenHostError, WrongKeyError
 from api.drain import ShuttingDownError
-from api.permissions import ForbiddenScopeError
+from api.permissions import ForbiddenScopeError, methods_of
 from api.rate_limits import RateLimitedError
 from rag.errors import (
     ConfigurationError,
@@ -66,7 +66,7 @@ _INTERNAL = (StorageError, ConfigurationError, ModelNotFoundError)
 # Of what routes and the framework itself refuse.
 _HTTP_CODES = {
     403: "forbidden", 404: "not_found", 405: "method_not_allowed", 408: "too_slow", 413: "too_large",
-    431: "too_large", 503: "overloaded",
+    415: "unsupported_media_type", 431: "too_large", 503: "overloaded",
 }  # fmt: skip
 
 
@@ -121,9 +121,13 @@ async def _on_quoth_error(_: Request, error: Exception) -> JSONResponse:
     return response_of(error)
 
 
-async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
+    if first["loc"] == ("body",) and "json" not in request.headers.get("content-type", "json"):
+        return response_of(HTTPException(415, "Send the body as JSON, with Content-Type: application/json."))
+    if first["type"] == "json_invalid":
+        return response_of(HTTPException(400, f"The body is not JSON: {first['ctx']['error']}"))
     where = [str(part) for part in first["loc"] if part != "body"]
     param = ".".join(where) or None
     if first["type"] == "extra_forbidden":
@@ -134,8 +138,11 @@ async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_body(message, "invalid_request_error", "invalid_request", param), 400)
 
 
-async def _on_http(_: Request, error: Exception) -> JSONResponse:
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 405 and (allowed := methods_of(request.scope["path"])):
+        # The router knows the methods of the first route only that has the path.
+        error.headers = {**(error.headers or {}), "Allow": ", ".join(allowed)}
     return response_of(error)
 
 

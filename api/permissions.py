@@ -46,9 +46,6 @@ PERMISSIONS: Final[dict[Scope, tuple[str, ...]]] = {
         "GET /v1/documents/{document_id}",
         "GET /v1/documents/{document_id}/original",
         "GET /openapi.json",
-        "GET /docs",
-        "GET /docs/oauth2-redirect",
-        "GET /redoc",
     ),
     "write": (
         "POST /v1/files",
@@ -74,11 +71,9 @@ class ForbiddenScopeError(QuothError):
 
 
 def _pattern(template: str) -> re.Pattern[str]:
+    written = re.sub(r"\\\{\w+(:path)?\\\}", lambda found: ".+" if found[1] else "[^/]+", re.escape(template))
     # The router sends a client on from a path with a slash too many.
-    parts = re.split(r"(\{\w+(?::path)?\})", template)
-    written = ["." if part.endswith(":path}") else "[^/]" for part in parts[1::2]]
-    return re.compile("".join(re.escape(part) + "".join(f"{c}+" for c in written[i : i + 1])
-                              for i, part in enumerate(parts[::2])) + "/?")  # fmt: skip
+    return re.compile(f"{written}/?")
 
 
 _ROUTES: Final = [

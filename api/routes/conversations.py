@@ -7,16 +7,24 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from api.dependencies import CallerDep, LiveDep
-from api.schemas.conversations import conversation_object, message_object, page
+from api.openapi import shows
+from api.schemas.conversations import (
+    ConversationDeleted,
+    ConversationDetail,
+    ConversationList,
+    conversation_object,
+    message_object,
+    page,
+)
 from rag.concurrency import in_thread
 
-router = APIRouter()
+router = APIRouter(tags=["Conversations"])
 
 IdPath = Annotated[str, Path(max_length=64)]
 LimitQuery = Annotated[int, Query(ge=1, le=100)]
 
 
-@router.get("/v1/conversations")
+@router.get("/v1/conversations", **shows(ConversationList))
 async def list_conversations(
     live: LiveDep,
     caller: CallerDep,
@@ -28,7 +36,7 @@ async def list_conversations(
     return page([conversation_object(conversation) for conversation in found], has_more)
 
 
-@router.get("/v1/conversations/{conversation_id}")
+@router.get("/v1/conversations/{conversation_id}", **shows(ConversationDetail))
 async def retrieve_conversation(
     conversation_id: IdPath,
     live: LiveDep,
@@ -44,7 +52,7 @@ async def retrieve_conversation(
     return {**conversation_object(found), "messages": shown}
 
 
-@router.delete("/v1/conversations/{conversation_id}")
+@router.delete("/v1/conversations/{conversation_id}", **shows(ConversationDeleted))
 async def delete_conversation(conversation_id: IdPath, live: LiveDep, caller: CallerDep) -> dict[str, Any]:
     """Delete a conversation, its messages and their feedback for good."""
     await in_thread(live.engine.conversations.delete, conversation_id, caller)

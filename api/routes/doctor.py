@@ -10,19 +10,21 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.dependencies import CallerDep, LiveDep
+from api.openapi import shows
+from api.schemas.doctor import DoctorReport
 from api.streaming import ClientLeftError, while_connected
 from ingest.doctor import Doctor
 from rag.concurrency import in_thread
 
-router = APIRouter()
+router = APIRouter(tags=["Operations"])
 
 MOST_SECONDS: Final = 300.0
 CLIENT_CLOSED_REQUEST: Final = 499
 BUSY: Final = {"Retry-After": "10"}
 
 
-@router.get("/v1/doctor")
-async def examine(
+@router.get("/v1/doctor", **shows(DoctorReport))
+async def run_doctor(
     request: Request,
     live: LiveDep,
     caller: CallerDep,

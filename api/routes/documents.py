@@ -10,14 +10,15 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
 from api.dependencies import CallerDep, LiveDep
+from api.openapi import shows
 from api.schemas.conversations import page
-from api.schemas.documents import document_object, span_object, text_fields
+from api.schemas.documents import DocumentList, DocumentText, document_object, span_object, text_fields
 from ingest.originals import Original, open_original
 from rag.concurrency import in_thread
 from rag.errors import InvalidInputError, NotFoundError
 from rag.ledger.library import MAX_TEXT_CHARACTERS, Held, Library
 
-router = APIRouter()
+router = APIRouter(tags=["Documents"])
 
 TEXT_CHARACTERS = 20_000  # of a page, unless another number is asked for
 AROUND_CHARACTERS = 500
@@ -40,7 +41,7 @@ PrefixQuery = Annotated[str, Query(max_length=2000, pattern=NoNul)]
 OffsetQuery = Annotated[int | None, Query(ge=0, le=1_000_000_000)]
 
 
-@router.get("/v1/documents")
+@router.get("/v1/documents", **shows(DocumentList))
 async def list_documents(
     live: LiveDep,
     caller: CallerDep,
@@ -59,7 +60,7 @@ async def list_documents(
     return page([document_object(record, owner) for record in found], has_more)
 
 
-@router.get("/v1/documents/{document_id}")
+@router.get("/v1/documents/{document_id}", **shows(DocumentText))
 async def retrieve_document(
     document_id: IdPath,
     live: LiveDep,
@@ -87,7 +88,11 @@ async def retrieve_document(
     return await in_thread(_around, library, held, (start or 0, end), around)
 
 
-@router.get("/v1/documents/{document_id}/original", response_class=StreamingResponse)
+@router.get(
+    "/v1/documents/{document_id}/original",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}},
+)
 async def download_original(document_id: IdPath, live: LiveDep, caller: CallerDep) -> StreamingResponse:
     """The file that a document was read from, while its bytes are still those that were indexed."""
     held = await in_thread(live.engine.library.get, document_id, caller)

@@ -11,8 +11,9 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from api.dependencies import AnswerSlotDep, BudgetDep, LiveDep
+from api.openapi import shows
 from api.rate_limits import Budget
-from api.schemas.embeddings import EmbeddingRequest
+from api.schemas.embeddings import EmbeddingList, EmbeddingRequest
 from api.streaming import ClientLeftError, while_connected
 from rag.concurrency import in_thread
 from rag.errors import InvalidInputError, NotFoundError
@@ -21,13 +22,13 @@ from rag.protocols import Embedder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-router = APIRouter()
+router = APIRouter(tags=["Models"])
 
 CLIENT_CLOSED_REQUEST = 499
 MAX_TOKENS: Final = 300_000  # of a request, as OpenAI bounds it
 
 
-@router.post("/v1/embeddings")
+@router.post("/v1/embeddings", **shows(EmbeddingList))
 async def create_embeddings(
     body: EmbeddingRequest, request: Request, live: LiveDep, budget: BudgetDep, _slot: AnswerSlotDep
 ) -> Response:

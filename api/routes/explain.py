@@ -7,16 +7,19 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.dependencies import CallerDep, LiveDep, SearchSlotDep
-from api.schemas.explain import ExplainRequest
+from api.openapi import shows
+from api.schemas.explain import ExplainRequest, SearchExplained
 from rag.concurrency import in_thread
 from rag.expecting import explain_expected
 from rag.explaining import Asked, explain_search
 
-router = APIRouter()
+router = APIRouter(tags=["Operations"])
 
 
-@router.post("/v1/search/explain")
-async def explain(body: ExplainRequest, live: LiveDep, caller: CallerDep, _slot: SearchSlotDep) -> dict[str, Any]:
+@router.post("/v1/search/explain", **shows(SearchExplained))
+async def explain_search_results(
+    body: ExplainRequest, live: LiveDep, caller: CallerDep, _slot: SearchSlotDep
+) -> dict[str, Any]:
     """Every candidate of a search with its scores and ranks, and what became of an expected document."""
     engine = live.engine
     wanted = body.stores or [engine.settings.store]

@@ -11,22 +11,27 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from api.dependencies import CallerDep, LiveDep
+from api.openapi import shows
 from api.routes.models import resolve_model
-from api.schemas.feedback import FeedbackRequest
+from api.schemas.feedback import FeedbackObject, FeedbackRequest
 from rag.concurrency import in_thread
 from rag.ledger.feedback import Feedback, as_case
 
-router = APIRouter()
+router = APIRouter(tags=["Conversations"])
 
 
-@router.post("/v1/feedback")
+@router.post("/v1/feedback", **shows(FeedbackObject))
 async def give_feedback(body: FeedbackRequest, live: LiveDep, caller: CallerDep) -> dict[str, Any]:
     """Rate an answer of a conversation, in place of how it was rated before."""
     given = await in_thread(live.engine.feedback.give, body.answer_id, body.rating, body.comment, caller)
     return _as_object(given)
 
 
-@router.get("/v1/feedback")
+@router.get(
+    "/v1/feedback",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+)
 async def export_feedback(
     live: LiveDep,
     caller: CallerDep,

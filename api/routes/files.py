@@ -27,7 +27,7 @@ from rag.errors import StorageError
 from rag.ledger.files import Order, StoredFile
 from rag.ledger.idempotency import KeptResponse
 
-router = APIRouter()
+router = APIRouter(tags=["Files"])
 
 CLIENT_CLOSED_REQUEST = 499
 MOST_FILES = 10_000

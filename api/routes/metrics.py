@@ -15,12 +15,14 @@ from api.metrics import CONTENT_TYPE, Metrics, Reading
 from rag.concurrency import in_thread
 from rag.ledger.jobs import JobState
 
-router = APIRouter()
+router = APIRouter(tags=["Operations"])
 
 JOB_STATES = get_args(JobState)
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+)
 async def read_metrics(request: Request, live: LiveDep) -> Response:
     """What was counted since the process began, and how it stands now."""
     drain = drain_of(request.scope)

@@ -7,18 +7,20 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.dependencies import CallerDep, Live, LiveDep
+from api.openapi import shows
+from api.schemas.models import ModelList, ModelObject
 from rag.access import Caller
 from rag.concurrency import in_thread
 from rag.errors import StoreNotFoundError
 from rag.ledger.stores import Store
 from rag.tokens import replace_surrogates
 
-router = APIRouter()
+router = APIRouter(tags=["Models"])
 
 OWNER = "quoth"
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", **shows(ModelList))
 async def list_models(live: LiveDep, caller: CallerDep) -> dict[str, Any]:
     """List `quoth`, the stores, and the embedder, as models."""
     found = await in_thread(live.engine.stores.visible, caller)
@@ -26,7 +28,7 @@ async def list_models(live: LiveDep, caller: CallerDep) -> dict[str, Any]:
     return {"object": "list", "data": [_model(OWNER), *stores, _model(live.engine.embedder.fingerprint.model)]}
 
 
-@router.get("/v1/models/{model:path}")
+@router.get("/v1/models/{model:path}", **shows(ModelObject))
 async def retrieve_model(model: str, live: LiveDep, caller: CallerDep) -> dict[str, Any]:
     """One of them; a store by its name, its id or its title."""
     if model in (OWNER, live.engine.embedder.fingerprint.model):

@@ -12,12 +12,14 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.dependencies import AnswerSlotDep, BudgetDep, CallerDep, Live, LiveDep
+from api.openapi import shows
 from api.rate_limits import Budget, metered
 from api.response_recording import ResponseRecorder
 from api.response_stream import TERMINAL, ResponseDraft, response_events
 from api.routes.models import OWNER, resolve_model
 from api.schemas.conversations import page
 from api.schemas.response_objects import envelope, input_item, response_object
+from api.schemas.response_shapes import InputItemList, ResponseDeleted, ResponseObject
 from api.schemas.responses import RESULTS, ResponseRequest
 from api.streaming import ClientLeftError, EventStream, Terminal, frame, while_connected
 from rag.access import Caller
@@ -27,7 +29,7 @@ from rag.errors import InvalidInputError, NotFoundError
 from rag.ledger.responses import Asked, EarlierResponses, StoredResponse
 from rag.ledger.stores import Store
 
-router = APIRouter()
+router = APIRouter(tags=["Answers"])
 
 CLIENT_CLOSED_REQUEST = 499
 MAX_ID_CHARACTERS = 64
@@ -35,7 +37,10 @@ MAX_ID_CHARACTERS = 64
 IdPath = Annotated[str, Path(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
-@router.post("/v1/responses")
+@router.post(
+    "/v1/responses",
+    **shows(ResponseObject, streams="events as OpenAI's clients know them; the last says how the response ended"),
+)
 async def create_response(
     body: ResponseRequest,
     request: Request,
@@ -57,7 +62,7 @@ async def create_response(
     return JSONResponse(draft.body())
 
 
-@router.get("/v1/responses/{response_id}")
+@router.get("/v1/responses/{response_id}", **shows(ResponseObject))
 async def retrieve_response(
     response_id: IdPath,
     live: LiveDep,
@@ -74,14 +79,14 @@ async def retrieve_response(
     return found
 
 
-@router.delete("/v1/responses/{response_id}")
+@router.delete("/v1/responses/{response_id}", **shows(ResponseDeleted))
 async def delete_response(response_id: IdPath, live: LiveDep, caller: CallerDep) -> dict[str, Any]:
     """Delete a response for good. Those that went on from it stay, and lose what was said before it."""
     await in_thread(live.engine.responses.delete, response_id, caller)
     return {"id": response_id, "object": "response", "deleted": True}
 
 
-@router.get("/v1/responses/{response_id}/input_items")
+@router.get("/v1/responses/{response_id}/input_items", **shows(InputItemList))
 async def list_input_items(
     response_id: IdPath,
     live: LiveDep,

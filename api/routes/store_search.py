@@ -14,7 +14,7 @@ from api.vector_stores import StoreDep
 from rag.documents import SearchHit
 from rag.retrieval import Retriever
 
-router = APIRouter()
+router = APIRouter(tags=["Vector stores"])
 
 CLIENT_CLOSED_REQUEST = 499
 

@@ -27,7 +27,7 @@ from rag.errors import QuothError
 from rag.ledger.readable_files import ReadableFiles
 from rag.ledger.stores import Store, StoreChanges
 
-router = APIRouter()
+router = APIRouter(tags=["Vector stores"])
 
 
 @router.post("/v1/vector_stores", response_model=VectorStoreObject)

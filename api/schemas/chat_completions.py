@@ -17,6 +17,7 @@ MAX_MESSAGE_CHARACTERS = 100_000
 MAX_PARTS = 100
 MAX_STOPS = 4
 MAX_CONVERSATION_CHARACTERS = 64
+MAX_INTEGER = 2**31 - 1
 NEW = "new"
 
 
@@ -35,9 +36,10 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, Field(max_length=MAX_MESSAGE_CHARACTERS)] | Annotated[
-        list[TextPart], Field(max_length=MAX_PARTS)
-    ]
+    content: (
+        Annotated[str, Field(max_length=MAX_MESSAGE_CHARACTERS)]
+        | Annotated[list[TextPart], Field(max_length=MAX_PARTS)]
+    )
 
     def to_message(self) -> Message:
         """The message as the engine knows it."""
@@ -45,7 +47,7 @@ class ChatMessage(BaseModel):
         return Message("system" if self.role == "developer" else self.role, text)
 
 
-class StreamOptions(BaseModel):
+class ChatStreamOptions(BaseModel):
     """Options of a streamed answer."""
 
     model_config = ConfigDict(extra="ignore")
@@ -62,18 +64,28 @@ class ResponseFormat(BaseModel):
 class ChatCompletionRequest(BaseModel):
     """The request."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "quoth/default",
+                    "messages": [{"role": "user", "content": "Which class are trains booked in?"}],
+                }
+            ]
+        },
+    )
 
     model: Annotated[str, Field(description="quoth/STORE, or quoth for the default store", examples=["quoth/default"])]
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     stream: bool | None = False
-    stream_options: StreamOptions | None = None
+    stream_options: ChatStreamOptions | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
-    max_tokens: Annotated[int | None, Field(ge=1)] = None
-    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_tokens: Annotated[int | None, Field(ge=1, le=MAX_INTEGER)] = None
+    max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_INTEGER)] = None
     stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
-    seed: int | None = None
+    seed: Annotated[int | None, Field(ge=-(2**63), le=2**63 - 1)] = None
     n: Literal[1] | None = 1
     response_format: ResponseFormat | None = None
     # Ours: the ledger keeps this conversation, and knows its history.

@@ -3,9 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from rag.conversation import Conversation, KeptMessage
+from pydantic import BaseModel, Field
+
+from rag.citations import Citation
+from rag.conversation import Conversation, KeptMessage, Role
+
+
+class ConversationObject(BaseModel):
+    """A conversation without its messages."""
+
+    id: str
+    object: Literal["conversation"]
+    model: Annotated[str, Field(examples=["quoth/default"])]
+    title: str
+    created_at: float
+    updated_at: float
+
+
+class ConversationList(BaseModel):
+    """A page of conversations."""
+
+    object: Literal["list"]
+    data: list[ConversationObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ConversationMessage(BaseModel):
+    """A question, or an answer with what led to it: what follows `created_at` only an answer has."""
+
+    id: str
+    object: Literal["conversation.message"]
+    role: Role
+    content: str
+    status: Literal["complete", "incomplete", "failed"]
+    created_at: float
+    stand_alone: Annotated[str, Field(default="", description="the question as it was searched for")]
+    model: Annotated[str, Field(default="")]
+    sources: Annotated[list[dict[str, Any]], Field(default=[], description="the passages it might have quoted")]
+    citations: Annotated[list[Citation], Field(default=[])]
+    usage: Annotated[dict[str, Any], Field(default={})]
+    finish_reason: str | None = None
+    error_code: str | None = None
+
+
+class ConversationMessageList(BaseModel):
+    """A page of messages."""
+
+    object: Literal["list"]
+    data: list[ConversationMessage]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ConversationDetail(ConversationObject):
+    """A conversation, and a page of its messages."""
+
+    messages: ConversationMessageList
+
+
+class ConversationDeleted(BaseModel):
+    """A conversation that is gone."""
+
+    id: str
+    object: Literal["conversation.deleted"]
+    deleted: Literal[True]
 
 
 def conversation_object(conversation: Conversation) -> dict[str, Any]:

@@ -2,12 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from rag.attributes import file_id_of, of_user
+from rag.documents import AttributeValue, Locator
 from rag.ledger.documents import DocumentRecord
 from rag.ledger.library import Passage, Place
 from rag.ledger.stores import Store
+
+
+class DocumentObject(BaseModel):
+    """A document without its text."""
+
+    id: str
+    object: Literal["document"]
+    store: str
+    vector_store_id: str
+    uri: str
+    file_id: str | None
+    title: str
+    media_type: str
+    size_bytes: int
+    attributes: dict[str, AttributeValue]
+    generation: str
+    checked_at: int
+    sha256: str
+
+
+class DocumentList(BaseModel):
+    """A page of documents."""
+
+    object: Literal["list"]
+    data: list[DocumentObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class CitedSpan(BaseModel):
+    """A cited span: its words, its offsets in the whole text, and where people look it up."""
+
+    quote: str
+    char_start: int
+    char_end: int
+    page_start: int | None
+    page_end: int | None
+    headings: list[str]
+    locator: Locator
+
+
+class DocumentText(DocumentObject):
+    """A document and a part of its text; `next_start` is where the next part begins."""
+
+    text: str
+    char_start: int
+    char_end: int
+    char_count: int
+    next_start: int | None
+    span: CitedSpan | None
 
 
 def document_object(record: DocumentRecord, store: Store) -> dict[str, Any]:

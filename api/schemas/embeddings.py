@@ -24,6 +24,30 @@ def _as_texts(given: Any) -> Any:
 NotEmpty = Annotated[str, Field(min_length=1)]
 
 
+class EmbeddingObject(BaseModel):
+    """The vector of one text; in base64, little-endian 32-bit floats."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(BaseModel):
+    """Tokens."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(BaseModel):
+    """The vectors, in the order of the texts."""
+
+    object: Literal["list"]
+    data: list[EmbeddingObject]
+    model: str
+    usage: EmbeddingUsage
+
+
 class EmbeddingRequest(BaseModel):
     """The request."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.search_filters import FiltersBody
+from rag.expecting import Expectation
+from rag.explaining import Candidacy
 from rag.retrieval import MAX_QUESTION_CHARACTERS
 
 MAX_STORES = 10
@@ -37,3 +39,18 @@ class ExplainRequest(BaseModel):
         Field(min_length=1, max_length=4000, description="a document's id or URI, its upload's id, or a file's name"),
     ] = None
     limit: Annotated[int, Field(ge=1, le=MAX_CANDIDACIES, description="candidates that are told of")] = 50
+
+
+class SearchExplained(BaseModel):
+    """A search, and how it came out."""
+
+    object: Literal["search.explanation"]
+    question: str
+    terms: Annotated[list[str], Field(description="words of the question that the word index looks for")]
+    k: int
+    candidates_per_list: int
+    fusion: str
+    milliseconds: Annotated[dict[str, float], Field(description="of each stage")]
+    candidate_count: int
+    candidates: Annotated[list[Candidacy], Field(description="in the final order, then those that dropped out")]
+    expected: Expectation | None

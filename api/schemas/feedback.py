@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,3 +20,17 @@ class FeedbackRequest(BaseModel):
     answer_id: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS, description="as the answer carries it")]
     rating: Rating
     comment: Annotated[str, Field(max_length=MAX_COMMENT_CHARACTERS)] = ""
+
+
+class FeedbackObject(BaseModel):
+    """What somebody thinks of an answer, and what led to it."""
+
+    id: str
+    object: Literal["feedback"]
+    answer_id: str
+    conversation_id: str
+    store_id: str
+    rating: Rating
+    comment: str
+    created_at: float
+    trace: dict[str, Any]

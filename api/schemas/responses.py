@@ -34,6 +34,7 @@ MAX_RESULTS: Final = 50
 MAX_PAIRS: Final = 16
 MAX_KEY_CHARACTERS: Final = 64
 MAX_VALUE_CHARACTERS: Final = 512
+MAX_INTEGER: Final = 2**31 - 1
 RESULTS: Final = "file_search_call.results"
 
 
@@ -140,7 +141,7 @@ def _checked(filters: dict[str, Any]) -> dict[str, Any]:
 FilterFields = Annotated[dict[str, Any], AfterValidator(_checked), WithJsonSchema(FILTERS_SCHEMA)]
 
 
-class RankingOptions(Strict):
+class FileSearchRanking(Strict):
     """How passages are ranked is configured; both names of a ranker mean that."""
 
     ranker: Literal["auto", "default-2024-11-15"] | None = None
@@ -155,7 +156,7 @@ class FileSearchTool(Strict):
     vector_store_ids: Annotated[list[StoreName], Field(min_length=1, max_length=MAX_STORES)]
     max_num_results: Annotated[int | None, Field(ge=1, le=MAX_RESULTS)] = None
     filters: FilterFields | None = None
-    ranking_options: RankingOptions | None = None
+    ranking_options: FileSearchRanking | None = None
 
     @property
     def where(self) -> Filter | None:
@@ -182,7 +183,7 @@ class TextOptions(Strict):
     verbosity: Unsupported = None
 
 
-class StreamOptions(Strict):
+class ResponseStreamOptions(Strict):
     """Options of a streamed response."""
 
     include_obfuscation: Literal[False] | None = None
@@ -206,9 +207,9 @@ class ResponseRequest(Strict):
     metadata: Annotated[dict[MetadataKey, ShortText] | None, Field(max_length=MAX_PAIRS)] = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
-    max_output_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_output_tokens: Annotated[int | None, Field(ge=1, le=MAX_INTEGER)] = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: ResponseStreamOptions | None = None
     text: TextOptions | None = None
     truncation: Literal["auto", "disabled"] | None = None
 
@@ -219,7 +220,7 @@ class ResponseRequest(Strict):
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     service_tier: ShortText | None = None
     parallel_tool_calls: bool | None = None
-    max_tool_calls: Annotated[int | None, Field(ge=1)] = None
+    max_tool_calls: Annotated[int | None, Field(ge=1, le=MAX_INTEGER)] = None
     top_logprobs: Literal[0] | None = None
     background: Literal[False] | None = None
 

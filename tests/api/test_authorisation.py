@@ -110,8 +110,8 @@ CALLS: dict[str, tuple[Call, ...]] = {
         Call(S, lambda store: tool("list_documents", store=store), headers=MCP),
         Call((DOCUMENT,), lambda document: tool("get_document", document_id=document), headers=MCP),
     ),
-    "GET /metrics": (Call(),), "GET /docs/oauth2-redirect": (Call(),),
-    "GET /openapi.json": (Call(),), "GET /docs": (Call(),), "GET /redoc": (Call(),),
+    "GET /metrics": (Call(),),
+    "GET /openapi.json": (Call(),),
 }  # fmt: skip
 
 # What else than 404 another's object and a missing one are answered with: a result without a trace of either, or a
