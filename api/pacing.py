@@ -8,8 +8,11 @@ from typing import Final
 
 from starlette.types import Send
 
-# Nobody reads faster than this; a model that writes faster costs a write for each window, not for each token.
+# Nobody reads faster than this; a model that writes faster costs a write for each window, not for each token. Where the
+# event loop is behind with its work, there are fewer and larger writes: they are most of what a stream costs.
 WINDOW_SECONDS: Final = 0.01
+LONGEST_WINDOW_SECONDS: Final = 0.05
+WINDOW_FOR_LATENESS: Final = 4
 MAX_PIECE_BYTES: Final = 16_384
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 KEEP_ALIVE_SECONDS: Final = 15.0
@@ -38,6 +41,7 @@ class PacedWriter:
         self._waiting: list[bytes] = []
         self._size = 0
         self._sent_at = 0.0
+        self._window = WINDOW_SECONDS
         self._sending_since: float | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
@@ -52,10 +56,11 @@ class PacedWriter:
         if is_last:
             self.has_last = True
             return True
-        if self._size >= MAX_PIECE_BYTES or self._loop.time() - self._sent_at >= WINDOW_SECONDS:
+        if self._size >= MAX_PIECE_BYTES or self._loop.time() - self._sent_at >= self._window:
             return True
         if self._flush_timer is None:
-            self._flush_timer = self._loop.call_at(self._sent_at + WINDOW_SECONDS, self._flush_later)
+            due = self._sent_at + self._window
+            self._flush_timer = self._loop.call_at(due, self._on_due, due)
         return False
 
     async def flush(self) -> None:
@@ -84,8 +89,13 @@ class PacedWriter:
         if self._flushing:
             self._flushing.cancel()
 
-    def _flush_later(self) -> None:
+    def _on_due(self, due: float) -> None:
         self._flush_timer = None
+        lateness = self._loop.time() - due
+        self._window = min(WINDOW_SECONDS + WINDOW_FOR_LATENESS * lateness, LONGEST_WINDOW_SECONDS)
+        self._flush_later()
+
+    def _flush_later(self) -> None:
         if self._waiting and not self._lock.locked():
             self._flushing = self._loop.create_task(self.flush())
 

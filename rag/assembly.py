@@ -16,6 +16,7 @@ from rag.bm25 import BM25Encoder
 from rag.concurrency import in_thread
 from rag.condensing import Condenser
 from rag.errors import ConfigurationError, ModelNotFoundError
+from rag.gathering import GatheringChatModel
 from rag.leasing import hold, store_lease
 from rag.ledger.calibrations import Calibrations
 from rag.ledger.connection import connect as connect_ledger
@@ -154,8 +155,9 @@ async def open_answerer(engine: Engine) -> AsyncIterator[Answerer]:
         instructions = prompt_text("condense", chat.prompts_dir)
         condenser = Condenser(model if is_hosted else None, instructions=instructions)
         yield Answerer(
-            engine.retriever, model, chat, condenser, judge=open_judge(engine).judge, floor=_open_floor(engine)
-        )
+            engine.retriever, GatheringChatModel(model), chat, condenser, judge=open_judge(engine).judge,
+            floor=_open_floor(engine),
+        )  # fmt: skip
 
 
 def open_judge(engine: Engine) -> AnswerabilityJudge:

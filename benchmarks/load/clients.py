@@ -12,7 +12,7 @@ from dataclasses import dataclass
 FIRST = b'"delta":{"content":"'
 DONE = b"data: [DONE]"
 CHAT, RAW = "/v1/chat/completions", "/bench/raw"
-QUESTION = "What do the documents say about leave? words={words} gap={gap} id={id}"
+QUESTION = "What do the documents say about leave? words={words} gap={gap} id={id} together={together}"
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Outcome:
     """One request. Times are in seconds from its sending; None is never."""
 
     id: str
+    sent: float = 0.0
     first: float | None = None
     ended: float | None = None
     status: int = 0
@@ -41,7 +42,7 @@ class _Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self._transport = transport
-        self._begun = time.perf_counter()
+        self._begun = self._outcome.sent = time.perf_counter()
         transport.write(self._sent)
         if self._leave_after is not None:
             asyncio.get_running_loop().call_later(self._leave_after, self._leave)
@@ -78,11 +79,11 @@ class Clients:
         self.gap = gap
         self._asked = 0
 
-    async def ask(self, path: str = CHAT, leave_after: float | None = None) -> Outcome:
+    async def ask(self, path: str = CHAT, leave_after: float | None = None, together: int = 1) -> Outcome:
         """One stream, to its end or until it is left."""
         self._asked += 1
         outcome = Outcome(str(self._asked))
-        question = QUESTION.format(words=self.words, gap=self.gap, id=outcome.id)
+        question = QUESTION.format(words=self.words, gap=self.gap, id=outcome.id, together=together)
         body = json.dumps(
             {
                 "model": "quoth/default", "messages": [{"role": "user", "content": question}], "stream": True,
@@ -102,11 +103,11 @@ class Clients:
         return outcome
 
     async def at_once(self, streams: int, path: str = CHAT) -> tuple[float, list[Outcome]]:
-        """So many, begun together; the seconds from the first token to the last end, and what became of them."""
-        began = time.perf_counter()
-        outcomes = await asyncio.gather(*(self.ask(path) for _ in range(streams)))
-        firsts = [each.first for each in outcomes if each.first is not None]
-        return time.perf_counter() - began - min(firsts, default=0.0), outcomes
+        """So many that write together; the seconds from when all had begun to the last end, and what became of them."""
+        outcomes = await asyncio.gather(*(self.ask(path, together=streams) for _ in range(streams)))
+        begun = max((each.sent + each.first for each in outcomes if each.first is not None), default=0.0)
+        ended = max((each.sent + each.ended for each in outcomes if each.ended is not None), default=0.0)
+        return ended - begun, outcomes
 
     async def arriving(
         self, rate: float, seconds: float, leaving: float = 0.0, longest_stay: float = 0.0, seed: int = 7

@@ -1,7 +1,8 @@
 """The server under load: the API as it is, over real retrieval, with a stub in place of the language model.
 
-The stub writes the words of the passages, at the pace that the question asks for (`words=500 gap=0.02 id=7`). Two more
-paths answer without the API: `/bench/raw` writes the same frames as bare ASGI does, `/bench/state` tells of the process.
+The stub writes the words of the passages, at the pace that the question asks for (`words=500 gap=0.02 id=7`), from the
+second word on when so many write as `together` says. Two more paths answer without the API: `/bench/raw` writes the
+same frames as bare ASGI does, `/bench/state` tells of the process.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cli.serving import GracefulServer
 from ingest.pipeline import Ingestor
 from rag.answering import Answerer
 from rag.assembly import open_engine
+from rag.gathering import GatheringChatModel
 from rag.protocols import ModelDelta, Prompt, Sampling
 from rag.settings import load_settings
 
@@ -35,6 +37,23 @@ FRAME = (
     b'data: {"id":"chatcmpl-%024d","created":1700000000,"model":"quoth/default","object":"chat.completion.chunk",'
     b'"choices":[{"index":0,"delta":{"content":"%s"},"logprobs":null,"finish_reason":null}]}\n\n'
 )
+
+
+class Start:
+    """Where streams wait until there are enough of them."""
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._go = asyncio.Event()
+
+    async def line_up(self, together: int) -> None:
+        """Go on with the last of so many."""
+        self._waiting += 1
+        if self._waiting >= together:
+            self._go.set()
+            self._go, self._waiting = asyncio.Event(), 0
+        else:
+            await self._go.wait()
 
 
 class StubModel:
@@ -46,6 +65,7 @@ class StubModel:
     def __init__(self) -> None:
         self.open = 0
         self.closed: dict[str, float] = {}
+        self._start = Start()
 
     def count_tokens(self, text: str) -> int:
         """About as many as a tokenizer finds."""
@@ -60,6 +80,8 @@ class StubModel:
         try:
             for number in range(words):
                 yield ModelDelta(text=said[number % len(said)] + " ")
+                if not number:
+                    await self._start.line_up(int(told["together"]))
                 await asyncio.sleep(gap)
             yield ModelDelta(finish_reason="stop")
         finally:
@@ -77,12 +99,13 @@ class Beside:
         self.state = state
         self._app = app
         self._model = model
+        self._start = Start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         path = scope.get("path")
         if path == "/bench/raw":
-            await _raw(receive, send)
+            await _raw(receive, send, self._start)
         elif path == "/bench/state":
             await _whole(send, json.dumps(self._figures()).encode())
         else:
@@ -97,15 +120,17 @@ class Beside:
         }  # fmt: skip
 
 
-async def _raw(receive: Receive, send: Send) -> None:
+async def _raw(receive: Receive, send: Send, start: Start) -> None:
     """The same frames, made beforehand, by what is the least that ASGI asks for."""
     body = json.loads((await receive())["body"])
     told = dict(re.findall(r"(\w+)=(\S+)", body["messages"][-1]["content"]))
     gap, piece = float(told["gap"]), FRAME % (7, b"passage ")
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for _ in range(int(told["words"])):
+    for number in range(int(told["words"])):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
+        if not number:
+            await start.line_up(int(told["together"]))
         await asyncio.sleep(gap)
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
 
@@ -127,8 +152,7 @@ async def main(folder: Path) -> None:
 
             @asynccontextmanager
             async def opening(_: Any) -> AsyncIterator[Live]:
-                answers = asyncio.Semaphore(settings.server.max_concurrent_answers)
-                yield Live(engine, Answerer(engine.retriever, model, settings.chat), answers)
+                yield Live(engine, Answerer(engine.retriever, GatheringChatModel(model), settings.chat))
 
             app = create_app(settings, opening)
             listener = _listen("127.0.0.1", 0)
