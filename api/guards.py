@@ -116,8 +116,9 @@ class _Exchange:
         self._state = scope.setdefault("state", {})
         self._state.update(request_id=self.request_id, caller=None, budget=None)
         headers = Headers(scope=scope)
-        length = headers.get("content-length", "")
-        self._is_long = "transfer-encoding" in headers or (length.isdigit() and len(length) > 4)
+        length = headers.get("content-length", "0")
+        is_short = length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= MAX_UNREAD_BYTES
+        self._is_long = "transfer-encoding" in headers or not is_short
         self._is_whole = False
 
     async def receive(self) -> Message:
