@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 from rag.bare_urls import standing_in
 from rag.condensing import Condenser
@@ -15,13 +16,12 @@ from rag.documents import SearchHit
 from rag.draft import Draft
 from rag.errors import QuothError, UpstreamUnavailableError
 from rag.events import Answerable, AnswerCompleted, AnswerFailed, Event, SourcesFound, TextDelta, Usage
-from rag.filters import Filter
 from rag.grounding import Grounder
 from rag.prompt_files import prompt_text
 from rag.prompting import build_prompt
 from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
 from rag.refusal import refusal
-from rag.retrieval import Retriever, SearchResult
+from rag.retrieval import Retriever, SearchOptions, SearchResult
 from rag.settings import ChatSettings
 from rag.telemetry import note_answer, note_stage, timed
 
@@ -88,28 +88,22 @@ class Answerer:
         question: str,
         history: Sequence[Message] = (),
         *,
-        k: int | None = None,
-        where: Filter | None = None,
-        groups: frozenset[str] | None = None,
         sampling: Sampling | None = None,
+        **options: Unpack[SearchOptions],
     ) -> PreparedAnswer:
         """Retrieve, and wait for the model's first characters.
 
         Args:
             store: the store's name, or the names of several.
             history: earlier messages, oldest first.
-            k: passages that the answer may quote; None takes the configured number.
-            where: what a passage must satisfy besides.
-            groups: of the caller, see `ChunkStore.search`.
+            options: of the search.
 
         Raises:
             QuothError: anything that fails before the answer begins, as `Retriever.search`, `build_prompt` and
                 `ChatModel.stream` raise it.
         """
         with timed("condense"):
-            found, prompt, wanted = await self.compose(
-                store, question, history, k=k, where=where, groups=groups, sampling=sampling
-            )
+            found, prompt, wanted = await self.compose(store, question, history, sampling=sampling, **options)
         answerable = await self._judge(found) if self._judge else None
         if not prompt.hits or (answerable and not answerable.is_enough):
             said = ModelDelta(refusal(found.question, found.hits), "stop", Usage())
@@ -131,14 +125,12 @@ class Answerer:
         question: str,
         history: Sequence[Message] = (),
         *,
-        k: int | None = None,
-        where: Filter | None = None,
-        groups: frozenset[str] | None = None,
         sampling: Sampling | None = None,
+        **options: Unpack[SearchOptions],
     ) -> tuple[SearchResult, Prompt, Sampling]:
         """Retrieve, and write the prompt that a model would be asked with. As `prepare`, without a model."""
         wanted_question = await self._condenser.stand_alone(question, history)
-        found = await self._retriever.search(store, wanted_question, k=k, where=where, groups=groups)
+        found = await self._retriever.search(store, wanted_question, **options)
         wanted = self._complete(sampling or Sampling())
         prompt = build_prompt(
             question,

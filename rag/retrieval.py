@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from rag.concurrency import in_thread
 from rag.documents import Candidate, SearchHit
@@ -45,6 +46,27 @@ class SearchResult:
     trace: Trace = Trace()
 
 
+class SearchOptions(TypedDict, total=False):
+    """How to search; what is left out, or None, is as configured.
+
+    Attributes:
+        k: passages at most.
+        where: what a passage must satisfy besides.
+        groups: of the caller, see `ChunkStore.search`.
+        dense_weight: share of cosine similarity, 0 to 1, in a weighted sum of the two lists, in place of what is
+            configured.
+        least_score: 0 to 1; passages whose score, which is relative to the best one's, is below it are left out.
+        reranked: False leaves the reranker out where one is configured.
+    """
+
+    k: int | None
+    where: Filter | None
+    groups: frozenset[str] | None
+    dense_weight: float | None
+    least_score: float | None
+    reranked: bool
+
+
 class Retriever:
     """Finds passages by cosine similarity, by words, or by both with the two lists fused."""
 
@@ -67,27 +89,12 @@ class Retriever:
         self._settings = settings
         self._reranker = reranker
 
-    async def search(
-        self,
-        store: str | Sequence[str],
-        question: str,
-        *,
-        k: int | None = None,
-        where: Filter | None = None,
-        groups: frozenset[str] | None = None,
-        dense_weight: float | None = None,
-        reranked: bool = True,
-    ) -> SearchResult:
-        """Find the `k` passages of a store, or of several together, that answer a question best.
+    async def search(self, store: str | Sequence[str], question: str, **options: Unpack[SearchOptions]) -> SearchResult:
+        """Find the passages of a store, or of several together, that answer a question best.
 
         Args:
             store: the store's name, or the names of at least one.
-            k: None takes the configured number.
-            where: what a passage must satisfy besides.
-            groups: of the caller, see `ChunkStore.search`.
-            dense_weight: share of cosine similarity, 0 to 1, in a weighted sum of the two lists, in place of what is
-                configured.
-            reranked: False leaves the reranker out where one is configured.
+            options: see SearchOptions.
 
         Raises:
             InvalidInputError: the question is empty or too long, `k` is below 1, or no store is named.
@@ -96,11 +103,12 @@ class Retriever:
             FingerprintMismatchError: the store was embedded by another embedder.
             StorageError, UpstreamError: a part of the engine failed.
         """
-        settings, reranker = self._settings, self._reranker if reranked else None
-        if dense_weight is not None:
-            settings = settings.model_copy(update={"fusion": "sum", "dense_weight": dense_weight})
-        wanted = settings.k if k is None else k
-        _check(question, wanted)
+        settings, reranker = self._settings, self._reranker if options.get("reranked", True) else None
+        if (weight := options.get("dense_weight")) is not None:
+            settings = settings.model_copy(update={"fusion": "sum", "dense_weight": weight})
+        wanted = options.get("k") or settings.k
+        _check(question, options.get("k", wanted))
+        where, groups = options.get("where"), options.get("groups")
         found = [await self._open(name) for name in _names(store)]
         note_search([each.id for each in found])
         timer = StageTimer()
@@ -115,7 +123,10 @@ class Retriever:
             with timer.stage("rerank"):
                 hits = await self._rerank(reranker, question, hits)
         trace = Trace(lists, fused, hits)
-        return SearchResult(question, tuple(hits[:wanted]), timer.milliseconds, trace)
+        least = options.get("least_score") or 0.0
+        return SearchResult(
+            question, tuple(hit for hit in hits[:wanted] if hit.score >= least), timer.milliseconds, trace
+        )
 
     async def candidates(
         self,
@@ -210,10 +221,10 @@ def _together(found: Sequence[CandidateLists], limit: int) -> CandidateLists:
     return CandidateLists(tuple(dense[:limit]), tuple(words[:limit]))
 
 
-def _check(question: str, k: int) -> None:
+def _check(question: str, k: int | None) -> None:
     if not question.strip():
         raise InvalidInputError("The question is empty: ask something.")
     if len(question) > MAX_QUESTION_CHARACTERS:
         raise InvalidInputError(f"The question has {len(question)} characters; the limit is {MAX_QUESTION_CHARACTERS}.")
-    if k < 1:
+    if k is not None and k < 1:
         raise InvalidInputError(f"k must be at least 1, not {k}.")

@@ -28,6 +28,7 @@ from rag.conversation import HistoryShare, Message
 from rag.errors import InvalidInputError, NotFoundError
 from rag.ledger.responses import Asked, EarlierResponses, StoredResponse
 from rag.ledger.stores import Store
+from rag.retrieval import SearchOptions
 
 router = APIRouter(tags=["Answers"])
 
@@ -119,12 +120,10 @@ async def _begin(
         earlier = await in_thread(live.engine.responses.history, body.previous_response_id, caller)
     *said, question = body.messages
     history = [*earlier.messages, *said, *body.guidance]
-    tool = body.tool
-    prepared = await live.answerer.prepare(
-        [store.name for store in stores], question.content, history, k=tool.max_num_results if tool else None,
-        where=tool.where if tool else None, groups=caller.groups,
-        sampling=body.sampling,
-    )  # fmt: skip
+    options: SearchOptions = body.tool.search_options if body.tool else {}
+    options["groups"] = caller.groups
+    names = [store.name for store in stores]
+    prepared = await live.answerer.prepare(names, question.content, history, sampling=body.sampling, **options)
     cleanup.push_async_callback(prepared.close)
     share = _share(body, history, prepared.prompt.messages, earlier.is_cut)
     temperature = live.engine.settings.chat.temperature if body.temperature is None else body.temperature

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -12,7 +10,7 @@ from api.schemas.store_search import FoundPassages, RankingOptions, StoreSearchR
 from api.streaming import ClientLeftError, while_connected
 from api.vector_stores import StoreDep
 from rag.documents import SearchHit
-from rag.retrieval import Retriever
+from rag.retrieval import Retriever, SearchOptions
 
 router = APIRouter(tags=["Vector stores"])
 
@@ -30,21 +28,20 @@ async def search_vector_store(
 ) -> Response:
     """Find the passages of a store that answer a query best."""
     ranking = body.ranking_options or RankingOptions()
-    asked = {
+    asked: SearchOptions = {
         "k": body.max_num_results, "where": body.filters, "groups": caller.groups,
-        "dense_weight": ranking.hybrid_search and ranking.hybrid_search.dense_weight,
-        "reranked": ranking.ranker != "none",
+        "dense_weight": ranking.hybrid_search.dense_weight if ranking.hybrid_search else None,
+        "least_score": ranking.score_threshold, "reranked": ranking.ranker != "none",
     }  # fmt: skip
     searching = _search(live.engine.retriever, store.name, body.queries, asked)
     try:
         hits = await while_connected(request, searching)
     except ClientLeftError:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    good = [hit for hit in hits if hit.score >= (ranking.score_threshold or 0.0)]
-    return JSONResponse(found_passages(body.queries, good[: body.max_num_results]))
+    return JSONResponse(found_passages(body.queries, hits[: body.max_num_results]))
 
 
-async def _search(retriever: Retriever, name: str, queries: list[str], asked: dict[str, Any]) -> list[SearchHit]:
+async def _search(retriever: Retriever, name: str, queries: list[str], asked: SearchOptions) -> list[SearchHit]:
     """The hits of all queries, best first, each passage once."""
     best: dict[str, SearchHit] = {}
     for query in queries:

@@ -42,6 +42,7 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        **({} if usage.cost is None else {"cost": usage.cost}),
     }
 
 

@@ -21,11 +21,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from api.schemas.search_filters import FILTERS_SCHEMA, to_filter
+from api.schemas.store_search import HybridSearch
 from rag.conversation import Message
 from rag.errors import InvalidInputError
-from rag.filters import Filter
 from rag.ledger.conversations import storable
 from rag.protocols import Sampling
+from rag.retrieval import SearchOptions
 
 MAX_ITEMS: Final = 1000
 MAX_PARTS: Final = 100
@@ -142,11 +143,13 @@ FilterFields = Annotated[dict[str, Any], AfterValidator(_checked), WithJsonSchem
 
 
 class FileSearchRanking(Strict):
-    """How passages are ranked is configured; both names of a ranker mean that."""
+    """How passages are ranked; both names of a ranker mean the configured one."""
 
     ranker: Literal["auto", "default-2024-11-15"] | None = None
-    score_threshold: Literal[0] | None = None
-    hybrid_search: Unsupported = None
+    score_threshold: Annotated[
+        float | None, Field(ge=0, le=1, allow_inf_nan=False, description="relative to the best passage")
+    ] = None
+    hybrid_search: HybridSearch | None = None
 
 
 class FileSearchTool(Strict):
@@ -159,9 +162,15 @@ class FileSearchTool(Strict):
     ranking_options: FileSearchRanking | None = None
 
     @property
-    def where(self) -> Filter | None:
-        """What a passage must satisfy."""
-        return None if self.filters is None else to_filter(self.filters)
+    def search_options(self) -> SearchOptions:
+        """The same for the retriever."""
+        ranking = self.ranking_options or FileSearchRanking()
+        return {
+            "k": self.max_num_results,
+            "where": None if self.filters is None else to_filter(self.filters),
+            "dense_weight": ranking.hybrid_search.dense_weight if ranking.hybrid_search else None,
+            "least_score": ranking.score_threshold,
+        }
 
 
 class ChosenTool(Strict):

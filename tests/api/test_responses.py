@@ -116,6 +116,24 @@ def test_the_stores_that_are_named_are_searched(serve: Serve, name: str) -> None
     assert made.tools[0].to_dict() == searching(name, max_num_results=1)
 
 
+def test_ranking_options_choose_among_the_passages(serve: Serve) -> None:
+    def found(served: Served, **ranking: object) -> list[tuple[str | None, float | None]]:
+        with client(served) as api:
+            made = api.responses.create(
+                model="quoth", input=ASKED, tools=[searching("default", "people", ranking_options=ranking)],  # type: ignore[list-item]
+                include=["file_search_call.results"],
+            )  # fmt: skip
+        return [(each.filename, each.score) for each in items_of(made)[0].results or ()]
+
+    with serve() as served:
+        every, best = found(served), found(served, score_threshold=1)
+        by_words = found(served, hybrid_search={"embedding_weight": 0, "text_weight": 1})
+    assert {name for name, _ in every} == {"leave.txt", "travel.txt"}
+    assert best == every[:1]
+    assert by_words[0][0] == "travel.txt"
+    assert by_words != every
+
+
 def test_filters_choose_what_is_searched(serve: Serve) -> None:
     no_such = {"type": "eq", "key": "region", "value": "nowhere"}
     with serve() as served, client(served) as api:
