@@ -18,6 +18,9 @@ from rag.errors import InvalidInputError, StoreExpiredError
 from rag.ledger.readable_files import ReadableFiles
 from rag.ledger.stores import Store
 
+# OpenAI's clients wait for as long before they ask again; without it, that for JavaScript waits five seconds.
+POLL_AFTER = {"openai-poll-after-ms": "500"}
+
 
 async def _store(
     store_id: Annotated[str, Path(max_length=MAX_ID_CHARACTERS)], live: LiveDep, caller: CallerDep

@@ -1,8 +1,7 @@
 """Quoth's retriever for LangChain.
 
-retriever = QuothRetriever.open("default")
-documents = retriever.invoke("How many days of leave are there?")
-retriever.close()
+with QuothRetriever.open("default") as retriever:
+    documents = retriever.invoke("How many days of leave are there?")
 """
 
 from __future__ import annotations
@@ -12,15 +11,18 @@ import threading
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, SkipValidation
 
+from rag.access import Caller
 from rag.assembly import Engine, open_engine
 from rag.documents import SearchHit
+from rag.filters import Filter
 from rag.settings import load_settings
 
 T = TypeVar("T")
@@ -31,32 +33,47 @@ class QuothRetriever(BaseRetriever):
 
     store: str
     k: int | None = None
+    where: SkipValidation[Filter] | None = None
     _home: _EngineHome = PrivateAttr()
 
     @classmethod
-    def open(cls, store: str, *, k: int | None = None, settings: Mapping[str, Any] | None = None) -> QuothRetriever:
-        """Open the engine that the settings describe.
+    def open(
+        cls, store: str, *, k: int | None = None, where: Filter | None = None, settings: Mapping[str, Any] | None = None
+    ) -> QuothRetriever:
+        """Open the engine that the settings describe. It sees all of a store, as the command line does.
 
         Args:
-            store: the store's name.
+            store: the store's name, its id (`vs_...`), or its title where only one has it.
             k: how many passages; None takes the configured number.
+            where: what their documents' attributes must be.
             settings: nested values that win over environment and files.
 
         Raises:
-            QuothError: as `load_settings`, `open_engine` and, when there is no such store, `Stores.get`.
+            QuothError: as `load_settings`, `open_engine` and, when there is no such store, `Stores.resolve`.
         """
-        retriever = cls(store=store, k=k)
-        retriever._home = _EngineHome(settings)
+        home = _EngineHome(settings)
         try:
-            retriever._home.engine.stores.get(store)
+            found = home.engine.stores.resolve(store, Caller())
+            retriever = cls(store=found.name, k=k, where=where)
         except BaseException:
-            retriever.close()
+            home.close()
             raise
+        retriever._home = home
         return retriever
 
     def close(self) -> None:
         """Close the engine; no call may follow."""
         self._home.close()
+
+    def __enter__(self) -> Self:
+        """The retriever itself; it is closed at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:  # noqa: ARG002
         return self._home.submit(self._search(query)).result()
@@ -70,7 +87,7 @@ class QuothRetriever(BaseRetriever):
         return await asyncio.wrap_future(self._home.submit(self._search(query)))
 
     async def _search(self, query: str) -> list[Document]:
-        found = await self._home.engine.retriever.search(self.store, query, k=self.k)
+        found = await self._home.engine.retriever.search(self.store, query, k=self.k, where=self.where)
         return [_document(hit) for hit in found.hits]
 
 
@@ -107,7 +124,8 @@ def _document(hit: SearchHit) -> Document:
     chunk = hit.chunk
     metadata = {
         "source": hit.uri, "title": hit.title, "score": hit.score, "document_id": chunk.document_id,
-        "char_start": chunk.char_start, "char_end": chunk.char_end, "headings": list(chunk.headings),
+        "generation": chunk.generation, "char_start": chunk.char_start, "char_end": chunk.char_end,
+        "headings": list(chunk.headings), "attributes": dict(hit.attributes), "file_id": hit.file_id,
         **chunk.locator.as_dict(),
     }  # fmt: skip
     return Document(id=chunk.id, page_content=chunk.text, metadata=metadata)

@@ -14,13 +14,13 @@ from api.schemas.conversations import page
 from api.schemas.paging import MAX_ID_CHARACTERS, AfterQuery, BeforeQuery, LimitQuery, OrderQuery
 from api.schemas.store_files import FileBatchObject, FileBatchRequest, StoreFileList, batch_object, store_file_object
 from api.streaming import EventStream, Terminal, frame
-from api.vector_stores import OpenStoreDep, ReadableFilesDep, StoreDep, attachments_of, to_attach
+from api.vector_stores import POLL_AFTER, OpenStoreDep, ReadableFilesDep, StoreDep, attachments_of, to_attach
 from rag.concurrency import in_thread
 from rag.errors import QuothError
 from rag.ledger.readable_files import ReadableFiles
 from rag.ledger.stores import Store
 
-router = APIRouter(prefix="/v1/vector_stores/{store_id}/file_batches")
+router = APIRouter(prefix="/v1/vector_stores/{store_id}/file_batches", tags=["Vector stores"])
 
 BatchIdPath = Annotated[str, Path(max_length=MAX_ID_CHARACTERS)]
 
@@ -36,9 +36,14 @@ async def create_file_batch(
 
 
 @router.get("/{batch_id}", response_model=FileBatchObject)
-async def retrieve_file_batch(batch_id: BatchIdPath, store: StoreDep, files: ReadableFilesDep) -> dict[str, Any]:
+async def retrieve_file_batch(
+    batch_id: BatchIdPath, store: StoreDep, files: ReadableFilesDep, response: Response
+) -> dict[str, Any]:
     """How far a batch is."""
-    return await in_thread(_shown, store, files, batch_id)
+    shown = await in_thread(_shown, store, files, batch_id)
+    if shown["status"] == "in_progress":
+        response.headers.update(POLL_AFTER)
+    return shown
 
 
 @router.post("/{batch_id}/cancel", response_model=FileBatchObject)

@@ -19,14 +19,22 @@ from api.schemas.store_files import (
     StoreFileUpdate,
     store_file_object,
 )
-from api.vector_stores import FileIdPath, OpenStoreDep, ReadableFilesDep, StoreDep, attachments_of, to_attach
+from api.vector_stores import (
+    POLL_AFTER,
+    FileIdPath,
+    OpenStoreDep,
+    ReadableFilesDep,
+    StoreDep,
+    attachments_of,
+    to_attach,
+)
 from rag.attributes import upload_uri
 from rag.concurrency import in_thread
 from rag.errors import InvalidInputError
 from rag.ledger.store_files import Status, StoreFile
 from rag.ledger.stores import Store
 
-router = APIRouter(prefix="/v1/vector_stores/{store_id}/files")
+router = APIRouter(prefix="/v1/vector_stores/{store_id}/files", tags=["Vector stores"])
 
 PIECE_CHARACTERS = 50_000
 
@@ -61,10 +69,12 @@ async def list_vector_store_files(
 
 @router.get("/{file_id}", response_model=StoreFileObject)
 async def retrieve_vector_store_file(
-    file_id: FileIdPath, store: StoreDep, files: ReadableFilesDep, live: LiveDep
+    file_id: FileIdPath, store: StoreDep, files: ReadableFilesDep, live: LiveDep, response: Response
 ) -> dict[str, Any]:
     """One upload of a store."""
     row = await in_thread(files.get, file_id)
+    if row.status == "in_progress":
+        response.headers.update(POLL_AFTER)
     return store_file_object(store.public_id, row, live.engine.chunk_tokens)
 
 

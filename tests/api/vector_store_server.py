@@ -55,8 +55,8 @@ class _As:
 
 
 @contextmanager
-def serving_vector_stores(folder: Path) -> Iterator[StoreServer]:
-    """Serve one store that a folder was ingested into, and whatever is made besides."""
+def serving_vector_stores(folder: Path, said: str = "Yes.") -> Iterator[StoreServer]:
+    """Serve one store that a folder was ingested into, and whatever is made besides; answers are what is `said`."""
     opened: list[Engine] = []
     callers: list[Caller] = []
     docs = folder / "docs"
@@ -68,7 +68,7 @@ def serving_vector_stores(folder: Path) -> Iterator[StoreServer]:
         with fake_engine(folder / "data") as engine:
             await Ingestor(engine).run([docs], "notes")
             opened.append(engine)
-            answerer = Answerer(engine.retriever, ScriptedChatModel("Yes."), settings.chat)
+            answerer = Answerer(engine.retriever, ScriptedChatModel(said), settings.chat)
             live = Live(engine, answerer)
             async with live.worker:
                 yield live

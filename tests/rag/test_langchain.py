@@ -10,7 +10,9 @@ from langchain_core.runnables import RunnableLambda
 from ingest.pipeline import Ingestor
 from rag.assembly import open_engine
 from rag.backends.vectors.edge_process import stop_worker
+from rag.documents import store_id
 from rag.errors import ModelNotFoundError, StoreNotFoundError
+from rag.filters import Eq
 from rag.langchain import QuothRetriever
 from rag.settings import load_settings
 
@@ -33,8 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_the_retriever_finds_cited_documents(data: Path) -> None:
-    retriever = QuothRetriever.open("default", k=1, settings={"data_dir": data})
-    try:
+    with QuothRetriever.open("default", k=1, settings={"data_dir": data}) as retriever:
         (found,) = retriever.invoke("Which class are trains?")
         assert "second class" in found.page_content
         assert found.metadata["title"] == "Travel"
@@ -46,8 +47,14 @@ def test_the_retriever_finds_cited_documents(data: Path) -> None:
             return await asyncio.gather(*(chain.ainvoke("Which class are trains?") for _ in range(5)))
 
         assert asyncio.run(concurrently()) == [[found.id]] * 5
-    finally:
-        retriever.close()
+
+
+def test_a_store_may_be_named_by_its_id_and_its_documents_be_chosen(data: Path) -> None:
+    public = f"vs_{store_id('default').replace('-', '')}"
+    for wanted, expected in (("travel.md", ["Travel"]), ("food.md", [])):
+        where = Eq("quoth.filename", wanted)
+        with QuothRetriever.open(public, k=1, where=where, settings={"data_dir": data}) as retriever:
+            assert [each.metadata["title"] for each in retriever.invoke("Which class are trains?")] == expected
 
 
 def test_an_unknown_store_is_said_when_opening(data: Path) -> None:
