@@ -45,6 +45,7 @@ class KeptMessage:
         stand_alone: of an answer, the question as it was searched for.
         sources: of an answer, what it might have quoted: `chunk_id`, `uri`, `score` and `scores` of each passage.
         citations: of an answer, as `Citation.as_dict` has them.
+        sentences: of an answer, as `CheckedSentence.as_dict` has them; `answerable` likewise.
     """
 
     id: str
@@ -61,6 +62,8 @@ class KeptMessage:
     usage: Mapping[str, int] = field(default_factory=dict)
     finish_reason: str | None = None
     error_code: str | None = None
+    sentences: tuple[Mapping[str, Any], ...] = ()
+    answerable: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

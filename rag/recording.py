@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rag.concurrency import in_thread
 from rag.conversation import HistoryShare, Message
 from rag.errors import InvalidInputError, QuothError, StorageError
-from rag.events import AnswerCompleted, AnswerFailed, CitationAdded, Event, SourcesFound, TextDelta
+from rag.events import AnswerCompleted, AnswerFailed, CitationAdded, Event, SentenceChecked, SourcesFound, TextDelta
 from rag.ledger.conversations import Begun, Conversations, Ending
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Recorder:
         self._stand_alone = ""
         self._sources: list[dict[str, Any]] = []
         self._citations: list[dict[str, Any]] = []
+        self._sentences: list[dict[str, Any]] = []
+        self._answerable: dict[str, float] | None = None
         self._is_ended = False
 
     @property
@@ -103,10 +105,13 @@ class Recorder:
         if isinstance(event, SourcesFound):
             self._stand_alone = event.question
             self._sources = [_source(hit) for hit in event.hits]
+            self._answerable = asdict(event.answerable) if event.answerable else None
         elif isinstance(event, TextDelta):
             self._text += event.text
         elif isinstance(event, CitationAdded):
             self._citations.append(event.citation.as_dict())
+        elif isinstance(event, SentenceChecked):
+            self._sentences.append(event.sentence.as_dict())
 
     async def _save(self) -> None:
         """Keep what was said so far, for the case that this process is killed; the answer can do without."""
@@ -136,7 +141,7 @@ class Recorder:
     def _ending(self, **how: Any) -> Ending:
         return Ending(
             content=self._text, stand_alone=self._stand_alone, model=self._model, sources=self._sources,
-            citations=self._citations, **how,
+            citations=self._citations, sentences=self._sentences, answerable=self._answerable, **how,
         )  # fmt: skip
 
     async def _end(self, ending: Ending) -> None:

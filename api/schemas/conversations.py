@@ -93,7 +93,7 @@ def message_object(message: KeptMessage) -> dict[str, Any]:
     return {
         **found, "stand_alone": message.stand_alone, "model": message.model, "sources": list(message.sources),
         "citations": list(message.citations), "usage": dict(message.usage), "finish_reason": message.finish_reason,
-        "error_code": message.error_code,
+        "error_code": message.error_code, "sentences": list(message.sentences), "answerable": message.answerable,
     }  # fmt: skip
 
 

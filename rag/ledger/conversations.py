@@ -66,6 +66,8 @@ class Ending:
     usage: Mapping[str, int] = field(default_factory=dict)
     finish_reason: str | None = None
     error_code: str | None = None
+    sentences: Sequence[Mapping[str, Any]] = ()
+    answerable: Mapping[str, float] | None = None
 
     def values(self) -> dict[str, Any]:
         """As columns."""
@@ -73,6 +75,7 @@ class Ending:
             "status": self.status, "content": storable(self.content), "stand_alone": storable(self.stand_alone),
             "model": self.model, "sources": list(self.sources), "citations": list(self.citations),
             "usage": dict(self.usage), "finish_reason": self.finish_reason, "error_code": self.error_code,
+            "sentences": list(self.sentences), "answerable": self.answerable,
         }  # fmt: skip
 
 
@@ -291,7 +294,14 @@ def _row(conversation_id: str, ordinal: int, identity: str, role: str, status: S
 
 def _message(row: RowMapping) -> KeptMessage:
     fields = {name: row[name] for name in KeptMessage.__slots__}
-    return KeptMessage(**{**fields, "sources": tuple(row["sources"]), "citations": tuple(row["citations"])})
+    return KeptMessage(
+        **{
+            **fields,
+            "sources": tuple(row["sources"]),
+            "citations": tuple(row["citations"]),
+            "sentences": tuple(row["sentences"]),
+        }
+    )
 
 
 def _shortened(title: str) -> str:

@@ -211,6 +211,8 @@ messages = Table(
     Column("finish_reason", String(16), nullable=True),
     Column("error_code", String(64), nullable=True),
     Column("created_at", Float, nullable=False),
+    Column("sentences", JSON, nullable=False, server_default="[]"),
+    Column("answerable", JSON, nullable=True),
 )
 
 feedback = Table(

@@ -18,6 +18,9 @@ def upgrade() -> None:
     op.create_index("ix_stores_tenant", "stores", ["tenant"])
     with op.batch_alter_table("documents") as documents:
         documents.add_column(sa.Column("groups", sa.JSON(), nullable=False, server_default="[]"))
+    with op.batch_alter_table("messages") as messages:
+        messages.add_column(sa.Column("sentences", sa.JSON(), nullable=False, server_default="[]"))
+        messages.add_column(sa.Column("answerable", sa.JSON(), nullable=True))
     with op.batch_alter_table("conversations") as conversations:
         conversations.add_column(sa.Column("tenant", sa.String(64), nullable=False, server_default="default"))
         conversations.add_column(sa.Column("key_id", sa.String(40), nullable=False, server_default=""))
@@ -124,6 +127,9 @@ def downgrade() -> None:
         "calibrations", "idempotent_requests", "responses", "file_batches", "store_files", "files", "api_keys",
     ):  # fmt: skip
         op.drop_table(table)
+    with op.batch_alter_table("messages") as messages:
+        messages.drop_column("answerable")
+        messages.drop_column("sentences")
     with op.batch_alter_table("conversations") as conversations:
         conversations.drop_column("key_id")
         conversations.drop_column("tenant")
