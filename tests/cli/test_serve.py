@@ -92,7 +92,7 @@ def test_the_command_line_works_on_the_same_data_meanwhile(served: tuple[str, st
             asked += 1
         ingest.communicate()
         assert ingest.returncode == 0
-        assert [model.id for model in client.models.list()] == ["quoth/default", "quoth/support"]
+        assert {"quoth/default", "quoth/support"} <= {model.id for model in client.models.list()}
         price = [{"role": "user", "content": "What does the seal kit SK-40 cost?"}]
         answer = client.chat.completions.create(model="quoth/support", messages=price)
     assert "34" in (answer.choices[0].message.content or "")
