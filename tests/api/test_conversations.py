@@ -106,6 +106,7 @@ def test_a_conversation_is_kept_and_gone_on_with(serve: Serve) -> None:
     assert [(m["role"], m["status"]) for m in messages] == [("user", "complete"), ("assistant", "complete")] * 2
     assert messages[1]["id"] == first.answer_id  # type: ignore[attr-defined]
     assert messages[1]["citations"] == first.citations  # type: ignore[attr-defined]
+    assert messages[1]["sentences"] == first.sentences  # type: ignore[attr-defined]
     assert "trains" in messages[3]["stand_alone"]
     assert messages[3]["sources"][0]["chunk_id"] == messages[3]["citations"][0]["chunk_id"]
 

@@ -220,6 +220,7 @@ def test_a_whole_answer_is_kept_with_its_trace(engine: Engine) -> None:
         done = (await recorded(engine, ScriptedChatModel("Trains are booked in second class."), recorder))[-1]
         assert isinstance(done, AnswerCompleted)
         assert [dict(c) for c in kept_answer(engine, recorder).citations] == [c.as_dict() for c in done.citations]
+        assert [dict(s) for s in kept_answer(engine, recorder).sentences] == [s.as_dict() for s in done.sentences]
         return recorder
 
     recorder = asyncio.run(ask())
