@@ -6,6 +6,7 @@
     │   └── FingerprintMismatchError   the store was embedded by another model
     ├── NotFoundError               a store, document or model that does not exist
     │   ├── StoreNotFoundError
+    │   │   └── UnknownModelError
     │   └── ModelNotFoundError
     ├── InvalidInputError           the caller's request cannot be served as it stands
     │   └── StoreExpiredError       the store was not used for as long as it was to be kept
@@ -59,6 +60,17 @@ class StoreNotFoundError(NotFoundError):
     def __init__(self, name: str, known: list[str]) -> None:
         have = f"Stores here: {', '.join(known)}." if known else "There is none yet."
         super().__init__(f"There is no store named {name!r}. {have} `quoth ingest PATH --store {name}` makes it.")
+
+
+class UnknownModelError(StoreNotFoundError):
+    """A request's `model` names no store, but a language model, the embedder, or nothing."""
+
+    def __init__(self, model: str) -> None:
+        NotFoundError.__init__(
+            self,
+            f"There is no model {model!r} to ask here. Ask quoth, or quoth/STORE with the name of a store; "
+            "GET /v1/models lists them.",
+        )
 
 
 class ModelNotFoundError(NotFoundError):

@@ -11,7 +11,7 @@ from api.openapi import shows
 from api.schemas.models import ModelList, ModelObject
 from rag.access import Caller
 from rag.concurrency import in_thread
-from rag.errors import StoreNotFoundError
+from rag.errors import UnknownModelError
 from rag.ledger.stores import Store
 from rag.tokens import replace_surrogates
 
@@ -54,12 +54,12 @@ def store_of_model(model: str, default: str) -> str:
     named = replace_surrogates(model)  # an error says it, and must be text
     owner, _, store = named.partition("/")
     if owner != OWNER or not store:
-        raise StoreNotFoundError(named, [f"{OWNER}/STORE, with the name of a store"])
+        raise UnknownModelError(named)
     return store
 
 
 def _of_store(store: Store) -> dict[str, Any]:
-    return {**_model(f"{OWNER}/{store.name}", int(store.created_at)), "title": store.title or store.name}
+    return {**_model(f"{OWNER}/{store.name}", int(store.created_at)), "name": store.title or store.name}
 
 
 def _model(name: str, created: int = 0) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class ModelObject(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: Literal["quoth"]
-    title: Annotated[str, Field(default="", description="of a store: what it is called")]
+    name: Annotated[str, Field(default="", description="of a store: what it is called")]
 
 
 class ModelList(BaseModel):

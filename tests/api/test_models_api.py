@@ -34,8 +34,8 @@ def api(served: Served) -> Iterator[openai.OpenAI]:
 def test_what_can_be_asked_is_a_model(api: openai.OpenAI) -> None:
     models = {model.id: model for model in api.models.list()}
     assert set(models) == {"quoth", "quoth/default", f"quoth/{MADE_OVER_HTTP}", "bag-of-words"}
-    assert models[f"quoth/{MADE_OVER_HTTP}"].title == "Staff handbook"  # type: ignore[attr-defined]
-    assert models["quoth/default"].title == "default"  # type: ignore[attr-defined]
+    assert models[f"quoth/{MADE_OVER_HTTP}"].name == "Staff handbook"  # type: ignore[attr-defined]
+    assert models["quoth/default"].name == "default"  # type: ignore[attr-defined]
     assert models["quoth/default"].created > 0
 
 
@@ -62,3 +62,12 @@ def test_what_is_not_there_or_anothers_is_no_model(api: openai.OpenAI, wanted: s
     assert "foreign" not in str(caught.value).replace(f"named '{wanted.removeprefix('quoth/')}'", "").replace(
         f"--store {wanted.removeprefix('quoth/')}", ""
     )
+
+
+@pytest.mark.parametrize("wanted", ["gpt-4o", "bag-of-words", "default"])
+def test_whoever_asks_another_model_is_told_what_can_be_asked(api: openai.OpenAI, wanted: str) -> None:
+    with pytest.raises(
+        openai.NotFoundError, match=f"no model '{wanted}' to ask here. Ask quoth, or quoth/STORE"
+    ) as caught:
+        api.chat.completions.create(model=wanted, messages=[{"role": "user", "content": "Anything?"}])
+    assert caught.value.code == "model_not_found"
