@@ -172,6 +172,29 @@ def test_time_that_is_up_ends_it_with_one_terminal_frame_wherever_it_is() -> Non
         assert body.count(DONE) + body.count(b"error") == 1
 
 
+def test_an_end_that_a_slow_reader_did_not_take_in_time_is_another_one() -> None:
+    async def drive(is_alone: bool) -> bytes:
+        """Alone, the end waits in a write of its own; else behind a write of frames before it."""
+        reader, drain = Reader(), Drain()
+
+        async def frames() -> AsyncIterator[bytes]:
+            yield b"first;"
+            if not is_alone:
+                yield b"second;"
+            reader.open.clear()
+            await asyncio.sleep(0.05)
+            asyncio.get_running_loop().call_later(0.05, drain.cut)
+            asyncio.get_running_loop().call_later(0.1, reader.open.set)
+            yield DONE
+
+        await send(frames(), reader, drain)
+        assert reader.is_ended
+        return reader.body
+
+    assert asyncio.run(drive(True)) == b"first;error ShuttingDownError"
+    assert asyncio.run(drive(False)) == b"first;second;" + DONE
+
+
 def test_a_stream_that_fails_or_ends_without_a_terminal_says_so() -> None:
     async def failing(how: Exception | None) -> AsyncIterator[bytes]:
         yield b"first;"

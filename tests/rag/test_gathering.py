@@ -105,6 +105,7 @@ def test_a_model_waits_for_a_reader_that_is_slower() -> None:
         for _ in range(20_000):
             await asyncio.sleep(0)
         await stream.aclose()  # type: ignore[attr-defined]
+        assert model.closed == 1
         return len(expected(model.written))
 
     assert asyncio.run(drive()) <= 2 * MOST_CHARACTERS
