@@ -71,14 +71,17 @@ class PacedWriter:
             piece, is_last = b"".join(self._waiting), self.has_last
             self._waiting.clear()
             self._size = 0
-            # Cancelled while it waits for the reader, nothing of the piece has been written; it counts as unsaid.
-            self.has_last = False
+            # Cancelled while it waits for the reader, nothing of the piece has been written; it counts as unsaid. The
+            # last frame may also come meanwhile, behind a piece that is not the last.
+            if is_last:
+                self.has_last = False
             self._sending_since = self._loop.time()
             try:
                 await self._send({"type": "http.response.body", "body": piece, "more_body": not is_last})
             finally:
                 self._sending_since = None
-            self.has_last = self.is_ended = is_last
+            if is_last:
+                self.has_last = self.is_ended = True
             self._sent_at = self._quiet_since = self._loop.time()
 
     def close(self) -> None:
