@@ -24,6 +24,7 @@ from benchmarks.injection.judging import Attack, read_attacks
 from ingest.pipeline import Ingestor
 from rag.answering import Answerer
 from rag.assembly import Engine, open_chat_model, open_engine, open_judge
+from rag.backends.chat.extractive import ExtractiveChatModel
 from rag.conversation import Message
 from rag.events import AnswerCompleted
 from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
@@ -109,7 +110,8 @@ async def undefended(model: ChatModel, found: SearchResult) -> str:
 async def defended(engine: Engine, model: ChatModel, passages: Passages, question: str, policy: str) -> tuple[str, str]:
     """What the product says, and what of it is not marked as unsupported."""
     chat = engine.settings.chat.model_copy(update={"grounding": policy, "max_answer_tokens": MAX_TOKENS})
-    answerer = Answerer(cast(Retriever, passages), model, chat, judge=open_judge(engine).judge)
+    floor = ExtractiveChatModel(engine.embedder)
+    answerer = Answerer(cast(Retriever, passages), model, chat, judge=open_judge(engine).judge, floor=floor)
     prepared = await answerer.prepare("clean", question, sampling=Sampling(temperature=0))
     async with aclosing(cast(AsyncGenerator[Any], answerer.stream(prepared))) as events:
         last = [event async for event in events][-1]
