@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from api.idempotency import MAX_KEY_CHARACTERS, PREFIXES
 from api.openapi_links import LINKS
 from api.permissions import OPEN_PATHS
+from api.schemas.chat_objects import EXAMPLE, ChatCompletion
 from api.schemas.errors import ErrorResponse
 
 DESCRIPTION: Final = """Answers from your own documents; every sentence quotes its source.
@@ -60,7 +61,7 @@ _ASKING: Final = frozenset(
         "/v1/vector_stores/{store_id}/search",
     }
 )  # fmt: skip
-_NAMES_NOTHING: Final = frozenset({"/metrics", *OPEN_PATHS})
+_NAMES_NOTHING: Final = frozenset({("get", "/metrics"), ("get", "/v1/models"), ("post", "/v1/files")})
 _UPLOAD: Final = "/v1/files"
 
 _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -74,9 +75,16 @@ _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "Retry-After": ("seconds to wait", {"type": "integer", "minimum": 1}),
     "WWW-Authenticate": ("how to send a key", {"type": "string", "const": "Bearer"}),
     "Idempotent-Replayed": ("the first answer, again", {"type": "string", "const": "true"}),
+    "openai-poll-after-ms": ("when to ask again, of what is in progress", {"type": "integer"}),
 }
 _REQUIRED: Final = frozenset({"x-request-id", "Retry-After", "WWW-Authenticate"})
-_ONLY_OF: Final = {"Retry-After": (429, 503), "WWW-Authenticate": (401,), "Idempotent-Replayed": ()}
+_ONLY_OF: Final = {
+    "Retry-After": (429, 503),
+    "WWW-Authenticate": (401,),
+    "Idempotent-Replayed": (),
+    "openai-poll-after-ms": (),
+}
+_POLLED: Final = frozenset({"retrieve_vector_store_file", "retrieve_file_batch"})
 
 _IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
@@ -126,6 +134,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     error = ErrorResponse.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= error.pop("$defs")
     schemas["ErrorResponse"] = error
+    schemas[ChatCompletion.__name__]["examples"] = [EXAMPLE]
     components["responses"] = {name: _refusal(status) for status, (name, *_) in _REASONS.items()}
     components["headers"] = {name: _header(name) for name in _HEADERS}
     components["securitySchemes"] = {
@@ -140,6 +149,9 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], method: str, path: str) -> None:
     is_open = path in OPEN_PATHS
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "query":
+            _exclude_nul(parameter["schema"])
     responses = operation["responses"]
     responses.pop("422", None)
     is_idempotent = method == "post" and (path == _UPLOAD or path.startswith(PREFIXES))
@@ -147,6 +159,8 @@ def _complete(operation: dict[str, Any], method: str, path: str) -> None:
         names = [name for name in _HEADERS if int(status) in _ONLY_OF.get(name, (int(status),))]
         if is_idempotent:
             names.append("Idempotent-Replayed")
+        if operation["operationId"] in _POLLED:
+            names.append("openai-poll-after-ms")
         if is_open:
             names = ["x-request-id"]
         response.setdefault("headers", {}).update({name: _reference("headers", name) for name in names})
@@ -162,12 +176,19 @@ def _complete(operation: dict[str, Any], method: str, path: str) -> None:
         operation["security"] = []
 
 
+def _exclude_nul(schema: dict[str, Any]) -> None:
+    """Say what `strict_parameters` sees to."""
+    for option in (schema, *schema.get("anyOf", ())):
+        if option.get("type") == "string" and "enum" not in option:
+            option.setdefault("pattern", r"^[^\x00]*$")
+
+
 def _statuses(method: str, path: str, has_body: bool) -> list[int]:
     """What a route may refuse with, besides what it declares itself."""
     if path in OPEN_PATHS:
         return list(_OPEN)
     found = {*_ALWAYS, *(_WITH_BODY if has_body else ())}
-    if path not in _NAMES_NOTHING:
+    if (method, path) not in _NAMES_NOTHING:
         found.add(404)
     if method != "get":
         found.add(409)

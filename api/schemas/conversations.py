@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from rag.citations import Citation
 from rag.conversation import Conversation, KeptMessage, Role
+from rag.events import Answerable, CheckedSentence
 
 
 class ConversationObject(BaseModel):
@@ -48,6 +49,8 @@ class ConversationMessage(BaseModel):
     usage: Annotated[dict[str, Any], Field(default={})]
     finish_reason: str | None = None
     error_code: str | None = None
+    sentences: Annotated[list[CheckedSentence], Field(default=[])]
+    answerable: Answerable | None = None
 
 
 class ConversationMessageList(BaseModel):

@@ -15,7 +15,10 @@ MAX_COMMENT_CHARACTERS = 4000
 class FeedbackRequest(BaseModel):
     """What somebody thinks of an answer."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"answer_id": "6a0e2f4c-9b1d-4c3e-8f57-2d1b0c9e8a76", "rating": "up"}]},
+    )
 
     answer_id: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS, description="as the answer carries it")]
     rating: Rating

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from api.schemas.numbers import Whole
 from rag.attributes import check_attributes, check_groups
 from rag.documents import AttributeValue
 from rag.errors import InvalidInputError
@@ -76,8 +77,8 @@ class Strict(BaseModel):
 class StaticChunking(Strict):
     """The longest chunk, and how much of it the next one repeats."""
 
-    max_chunk_size_tokens: Annotated[int, Field(ge=100, le=4096, strict=True)]
-    chunk_overlap_tokens: Annotated[int, Field(ge=0, le=2048, strict=True)]
+    max_chunk_size_tokens: Annotated[int, Field(ge=100, le=4096, strict=True), Whole]
+    chunk_overlap_tokens: Annotated[int, Field(ge=0, le=2048, strict=True), Whole]
 
     @model_validator(mode="after")
     def _is_at_most_half(self) -> StaticChunking:

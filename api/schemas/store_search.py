@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from api.schemas.numbers import Whole
 from api.schemas.search_filters import FiltersBody
 from api.schemas.store_files import AttributeValues, FileText, Strict
 from rag.documents import SearchHit
@@ -57,7 +58,7 @@ class StoreSearchRequest(Strict):
         Field(examples=["How many days of leave are there?"]),
     ]
     filters: FiltersBody = None
-    max_num_results: Annotated[int, Field(ge=1, le=50, strict=True)] = 10
+    max_num_results: Annotated[int, Field(ge=1, le=50, strict=True), Whole] = 10
     ranking_options: RankingOptions | None = None
     rewrite_query: Annotated[
         bool | None, Field(strict=True, description="changes nothing: without a history a query already stands alone")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from api.schemas.numbers import Whole
 from api.schemas.store_files import ChunkingStrategy
 from rag.ledger.conversations import storable
 from rag.ledger.store_files import Status
@@ -29,7 +30,7 @@ class ExpiresAfter(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     anchor: Literal["last_active_at"]
-    days: Annotated[int, Field(ge=1, le=365, strict=True)]
+    days: Annotated[int, Field(ge=1, le=365, strict=True), Whole]
 
 
 class VectorStoreRequest(BaseModel):

@@ -1,0 +1,139 @@
+"""The whole document, called with what it allows and with what it does not: nothing fails, and all is as described."""
+
+import asyncio
+import itertools
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import Status, events, from_schema
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.app import create_app
+from api.dependencies import Live
+from ingest.pipeline import Ingestor
+from rag.answering import Answerer
+from rag.settings import Settings, load_settings
+from tests.fakes import ScriptedChatModel, fake_engine
+from tests.live import serving
+
+KEY = "an-administrator"
+OPERATIONS = 43
+WITHOUT_PARAMETERS = {"GET /v1/models", "GET /health/live", "GET /health/ready", "GET /metrics"}
+VALID = re.compile(rb"[ -~]{1,255}")
+
+# What JSON Schema cannot say about requests. Each is refused with 400 though its schema allows it, so that the
+# one check that valid data is accepted is left out for that operation; all other checks are made.
+UNSAID = {
+    "POST /v1/chat/completions": "the last message is the user's; a streamed answer takes no Idempotency-Key",
+    "POST /v1/responses": "the last message is the user's; a streamed answer takes no Idempotency-Key",
+    "GET /v1/responses/{response_id}": "results can be included if they were kept; there is no stream",
+    "GET /v1/documents": "`after` is the id of a document of this store",
+    "GET /v1/documents/{document_id}": "a span ends behind its start, and within the text",
+    "POST /v1/embeddings": "texts are no longer than the embedder reads",
+    "POST /v1/vector_stores": "chunks overlap by half at most",
+    "POST /v1/vector_stores/{store_id}/files": "chunks overlap by half at most",
+    "POST /v1/vector_stores/{store_id}/file_batches": "either `file_ids` or `files`, and each file once",
+    "POST /v1/vector_stores/{store_id}/search": "one of two weights is above 0",
+    "GET /v1/vector_stores/{store_id}/files/{file_id}/content": "there is no text before the file is completed",
+}
+
+
+class _Apart:
+    """Every request has an address of its own, since ten wrong keys shut one out, and an Idempotency-Key of its own,
+    as clients draw them: what a repeated one does is tested elsewhere."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            number = next(self._numbers)
+            scope["client"] = (f"127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 1)
+            scope["headers"] = [
+                (name, b"key-%d" % number if name == b"idempotency-key" and VALID.fullmatch(value) else value)
+                for name, value in scope["headers"]
+            ]
+        await self._app(scope, receive, send)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """A server over one store, with a key, that works off what is attached."""
+    docs = folder / "docs"
+    docs.mkdir()
+    (docs / "travel.txt").write_text("Trains are booked in second class. Flights need the consent of a manager.\n")
+
+    @asynccontextmanager
+    async def opening(settings: Settings) -> AsyncIterator[Live]:
+        with fake_engine(folder / "data") as engine:
+            await Ingestor(engine).run([docs], "default")
+            model = ScriptedChatModel("Trains are booked in second class.")
+            live = Live(engine, Answerer(engine.retriever, model, settings.chat), asyncio.Semaphore(8))
+            async with live.worker:
+                yield live
+
+    app = create_app(load_settings({"data_dir": folder / "data", "server": {"api_key": KEY}}), opening)
+    with serving(_Apart(app)) as url:
+        yield url
+
+
+def exercised(url: str, examples: int, phases: dict[str, Any]) -> tuple[Counter[str], list[str]]:
+    """How often each operation was called, and what was wrong."""
+    config = SchemathesisConfig.from_dict(
+        {
+            "base-url": url, "headers": {"Authorization": f"Bearer {KEY}"}, "request-timeout": 20,
+            "continue-on-failure": True, "workers": 1, "cache": {"enabled": False},
+            "generation": {"max-examples": examples, "deterministic": True, "database": "none", "no-shrink": True},
+            "phases": phases,
+            "operations": [
+                {"include-name": name, "checks": {"positive_data_acceptance": {"enabled": False}}} for name in UNSAID
+            ],
+        }
+    )  # fmt: skip
+    document = httpx.get(f"{url}/openapi.json", headers={"authorization": f"Bearer {KEY}"}).json()
+    called: Counter[str] = Counter()
+    wrong: list[str] = []
+    for event in from_schema(schemathesis.openapi.from_dict(document, config=config)).execute():
+        if isinstance(event, events.NonFatalError | events.FatalError):
+            wrong.append(f"{event}")
+        if isinstance(event, events.ScenarioFinished):
+            called.update(node.value.operation.label for node in event.recorder.cases.values())
+            if event.status in (Status.FAILURE, Status.ERROR):
+                wrong += list(_failures(event))
+    return called, wrong
+
+
+def _failures(event: events.ScenarioFinished) -> Iterator[str]:
+    for case_id, checks in event.recorder.checks.items():
+        for check in checks:
+            if check.status == Status.FAILURE and check.failure_info is not None:
+                failure = check.failure_info
+                label = event.recorder.cases[case_id].value.operation.label
+                yield f"{event.phase.name} {label} {check.name}: {failure.failure.message}\n{failure.code_sample}"
+
+
+def test_a_few_examples_of_every_operation(tmp_path: Path) -> None:
+    few = {"coverage": {"enabled": False}, "stateful": {"max-steps": 6}}
+    with served(tmp_path) as url:
+        called, wrong = exercised(url, 3, few)
+    assert not wrong, "\n\n".join(wrong)
+    assert len(called) == OPERATIONS
+
+
+@pytest.mark.long
+def test_fifty_examples_of_every_operation(tmp_path: Path) -> None:
+    with served(tmp_path) as url:
+        called, wrong = exercised(url, 50, {})
+    assert not wrong, "\n\n".join(wrong)
+    assert len(called) == OPERATIONS
+    # Those without a parameter can be called in few ways only.
+    assert {name for name, times in called.items() if times < 50} <= WITHOUT_PARAMETERS
