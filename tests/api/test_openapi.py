@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import jsonschema_rs
 import pytest
+import schemathesis
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from api.app import create_app
@@ -51,6 +52,11 @@ def resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 def fits(document: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
     whole = {**schema, "components": document["components"]}
     return jsonschema_rs.Draft202012Validator(whole).is_valid(value)
+
+
+def test_it_is_a_document_of_openapi(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    schemathesis.openapi.from_dict(document).validate()
 
 
 def test_every_route_is_described_but_the_one_of_another_protocol(document: dict[str, Any]) -> None:
