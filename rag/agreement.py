@@ -14,9 +14,13 @@ import regex
 Agreement = Literal["agrees", "doubtful", "disagrees"]
 
 _QUANTITY = regex.compile(
-    r"(?P<sign>[$€£])?\s?(?<![\p{L}\p{N}_]|\p{N}\.)(?P<value>\d+(?:[.,:]\d+)*)(?:[\s\u00a0-]?(?P<unit>%|°\s?[CF]|[$€£]|\p{L}+))?"
+    r"(?P<sign>[$€£])?\s?(?<![\p{L}\p{N}_]|\p{N}\.)(?P<value>\d+(?:[.,:]\d+)*)"
+    r"(?:[\s\u00a0-]?(?:(?:working|business|calendar|operating|consecutive|full|paid|more)\s)?"
+    r"(?P<unit>%|°\s?[CF]|[$€£]|\p{L}+))?"
 )
 _THOUSANDS = regex.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+# The number of an item or a section is no figure.
+_ORDINAL = regex.compile(r"^[ \t]*(?:[-*+•#>]+[ \t]*)?\(?\d{1,3}(?:\.\d{1,3})*[.)][ \t]", regex.MULTILINE)
 _NAME = regex.compile(r"(?<=[\p{L}\p{N},;:)\"'’”]\s)\p{Lu}[\p{L}\p{N}’'&-]*")
 _WORD = regex.compile(r"\p{L}+(?:['’]\p{L}+)?")
 _DENIAL = regex.compile(
@@ -91,7 +95,7 @@ def words_of(text: str) -> set[str]:
 
 def figures(text: str) -> set[tuple[str, str]]:
     """Every number of a text with its unit, which is empty where there is none; `1,250` is 1250, `thirty` 30."""
-    digits = _VALUE_WORD.sub(lambda word: _VALUES[word.group().lower()], text)
+    digits = _VALUE_WORD.sub(lambda word: _VALUES[word.group().lower()], _ORDINAL.sub(" ", text))
     return set(_figures(digits))
 
 

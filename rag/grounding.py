@@ -22,7 +22,7 @@ from rag.verbatim import VerbatimText
 
 SUPPORTED: Final = 0.8
 WEAK: Final = 0.5
-LEAST_ORDER: Final = 0.5
+LEAST_ORDER: Final = 0.6
 WINDOW: Final = 2
 
 _MARKUP = re.compile(r"[*_`#>|]+")

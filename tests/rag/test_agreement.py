@@ -43,3 +43,10 @@ def test_figures_are_read_with_their_units() -> None:
 
 def test_a_unit_may_stand_elsewhere() -> None:
     assert agreement("It takes 30 days.", "Days until paid: 30.", []) == "agrees"
+
+
+def test_the_number_of_an_item_is_no_figure() -> None:
+    source = "3. Receive a return number within 2 working days."
+    assert agreement("The return period is 3 working days.", source, []) == "disagrees"
+    assert agreement("3. A return number comes within 2 working days.", source, []) == "agrees"
+    assert agreement("A return number comes within 2 working hours.", source, []) == "disagrees"

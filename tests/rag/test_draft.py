@@ -56,6 +56,12 @@ def test_strict_says_nothing_weak_and_no_white_space_in_its_place() -> None:
     )
 
 
+def test_the_words_of_a_passage_in_another_order_are_no_support() -> None:
+    source = hit("The company pays 6 % of the gross salary into the company pension every month.")
+    said = "The salary is paid by the company every month, and the pay is paid by the company every month."
+    assert drafted("strict", said, hits=(source,))[0].text == ""
+
+
 def test_what_announces_or_is_code_is_not_marked() -> None:
     text = "## The cheese\n\nThese are the cheeses:\n\n```\ncheese = moon[1]\n```\n\n---\n"
     draft, _ = drafted("mark", text)
