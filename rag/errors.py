@@ -59,7 +59,12 @@ class StoreNotFoundError(NotFoundError):
 
     def __init__(self, name: str, known: list[str]) -> None:
         have = f"Stores here: {', '.join(known)}." if known else "There is none yet."
-        super().__init__(f"There is no store named {name!r}. {have} `quoth ingest PATH --store {name}` makes it.")
+        made = (
+            "POST /v1/vector_stores makes one"
+            if name.startswith("vs_")
+            else f"`quoth ingest PATH --store {name}` makes it"
+        )
+        super().__init__(f"There is no store named {name!r}. {have} {made}.")
 
 
 class UnknownModelError(StoreNotFoundError):
