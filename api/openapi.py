@@ -192,6 +192,8 @@ def _statuses(method: str, path: str, has_body: bool) -> list[int]:
         found.add(404)
     if method != "get":
         found.add(409)
+    if path == _UPLOAD:
+        found.discard(415)  # a form that is none, or has no boundary, is 400
     if path in _ASKING:
         found.add(502)
     return sorted(found)
