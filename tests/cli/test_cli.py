@@ -114,6 +114,30 @@ def test_ask_cites_what_stands_in_the_file(examples: tuple[Path, dict[str, Any]]
             assert path.read_text()[citation["char_start"] : citation["char_end"]] == citation["quote"]
 
 
+def test_ask_tells_how_each_sentence_stands_and_refuses_what_is_not_there(
+    examples: tuple[Path, dict[str, Any]],
+) -> None:
+    data, _ = examples
+    done = as_json(quoth("ask", "How many days of annual leave are there?", "--json", data=data))
+    assert {sentence["verdict"] for sentence in done["sentences"]} == {"quoted"}
+    assert done["answerable"]["probability"] > done["answerable"]["threshold"]
+    refused = as_json(quoth("ask", "Who won the football world cup in 1998?", "--json", data=data))
+    assert refused["refused"]
+    assert refused["citations"] == refused["sentences"] == []
+    assert refused["answerable"]["probability"] < refused["answerable"]["threshold"]
+
+
+def test_ask_shows_the_prompt_and_where_its_tokens_go(examples: tuple[Path, dict[str, Any]]) -> None:
+    data, _ = examples
+    shown = as_json(quoth("ask", "How many days of leave?", "--show-prompt", "--json", data=data))
+    assert [message["role"] for message in shown["messages"]] == ["system", "user"]
+    tokens = shown["tokens"]
+    assert tokens["passages"] > 0
+    assert sum(tokens.values()) - tokens["available"] <= tokens["available"]
+    done = quoth("ask", "How many days of leave?", "--show-prompt", data=data)
+    assert f"passages {tokens['passages']}" in done.stdout
+
+
 def test_ask_and_chat_print_answer_and_sources(examples: tuple[Path, dict[str, Any]]) -> None:
     data, _ = examples
     done = quoth("ask", "How many days of annual leave are there?", data=data)

@@ -122,6 +122,44 @@ def test_a_set_from_own_documents_and_answers_to_it(data: Path, tmp_path: Path) 
     assert found["systems"][0]["metrics"]["citation_recall"] == 1
 
 
+def test_refusals_are_fitted_to_own_cases_and_kept(data: Path, tmp_path: Path) -> None:
+    folder, cases = tmp_path / "folder", tmp_path / "cases.jsonl"
+    folder.mkdir()
+    for name, text in CORPUS.items():
+        (folder / f"{name}.md").write_text(f"# The {name}\n\n{text}\n")
+    assert quoth("ingest", str(folder), "--store", "s", data=data).returncode == 0
+    known = [
+        f"{asking} the {name}?" for name in CORPUS for asking in ("What about", "Who knows", "Tell me of", "Is it")
+    ]
+    foreign = [
+        f"What is the {thing} of Saturn?" for thing in "mass colour orbit ring moon year core age rim sky".split()
+    ]
+    rows = [{"question": q, "answers": ["x"], "files": ["pump.md"]} for q in known]
+    rows += [{"question": q, "answerable": False} for q in foreign]
+    cases.write_text("".join(json.dumps({"id": str(at), **row}) + "\n" for at, row in enumerate(rows)))
+    options = ["--store", "s", "--cases", str(cases)]
+    found = as_json(quoth("eval", "refusal", *options, "--keep", "--json", data=data))
+    assert (found["calibration"]["cases"], found["calibration"]["fitted_on"]) == (22, "cases.jsonl")
+    assert found["refusals"]["s"]["area"] > 0.7
+    asked = as_json(quoth("ask", "Tell me of the pump?", "--store", "s", "--json", data=data))
+    stop_worker(data)
+    assert asked["answerable"]["threshold"] == found["calibration"]["threshold"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "Name what to fit on"),
+        (["--all", "--cases", "y"], "Name what to fit on"),
+        (["--dataset", "x", "--keep"], "--keep is for a store of your own"),
+    ],
+)
+def test_arguments_of_refusal_that_do_not_fit(tmp_path: Path, arguments: list[str], problem: str) -> None:
+    done = quoth("eval", "refusal", *arguments, data=tmp_path / "data")
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
