@@ -51,6 +51,16 @@ UNSAID = {
 }
 
 
+# The schema of filters is narrower than they are (two levels of twenty, plain names and numbers), since schemas that
+# refer to themselves do not survive every generator of clients: what it leaves out may be accepted.
+FILTERED = "POST /v1/vector_stores/{store_id}/search"
+
+
+def unfit(name: str) -> list[str]:
+    """The checks that are left out for an operation."""
+    return ["positive_data_acceptance", *(["negative_data_rejection"] if name == FILTERED else [])]
+
+
 class _Apart:
     """Every request has an address of its own, since ten wrong keys shut one out, and an Idempotency-Key of its own,
     as clients draw them: what a repeated one does is tested elsewhere."""
@@ -119,7 +129,7 @@ def exercised(url: str, examples: int, phases: dict[str, Any]) -> Exercise:
             "generation": {"max-examples": examples, "deterministic": True, "database": "none", "no-shrink": True},
             "phases": phases,
             "operations": [
-                {"include-name": name, "checks": {"positive_data_acceptance": {"enabled": False}}} for name in UNSAID
+                {"include-name": name, "checks": {check: {"enabled": False} for check in unfit(name)}} for name in UNSAID
             ]
             + [{"include-name": name, "parameters": {"path.store_id": "default"}} for name in OF_A_STORE],
         }
