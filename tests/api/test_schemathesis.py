@@ -129,7 +129,7 @@ def exercised(url: str, examples: int, phases: dict[str, Any]) -> Exercise:
             "generation": {"max-examples": examples, "deterministic": True, "database": "none", "no-shrink": True},
             "phases": phases,
             "operations": [
-                {"include-name": name, "checks": {check: {"enabled": False} for check in unfit(name)}} for name in UNSAID
+                {"include-name": name, "checks": {each: {"enabled": False} for each in unfit(name)}} for name in UNSAID
             ]
             + [{"include-name": name, "parameters": {"path.store_id": "default"}} for name in OF_A_STORE],
         }
