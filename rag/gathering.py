@@ -9,8 +9,8 @@ from typing import Final
 
 from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
 
-# Deltas that come within this time of the last are one. A model at 50 tokens a second writes one in four of these.
-WINDOW_SECONDS: Final = 0.005
+# Deltas that come within this time of the last are one. A model at 50 tokens a second writes more slowly than that.
+WINDOW_SECONDS: Final = 0.015
 # Where the event loop is behind with its work, the time grows with that, so that all answers get on.
 LONGEST_WINDOW_SECONDS: Final = 0.1
 WINDOW_FOR_LATENESS: Final = 4

@@ -7,9 +7,9 @@ its words do, in much the same order. Nothing here depends on what the model say
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Final
 
@@ -24,6 +24,7 @@ SUPPORTED: Final = 0.8
 WEAK: Final = 0.5
 LEAST_ORDER: Final = 0.6
 WINDOW: Final = 2
+PREPARED: Final = 256  # passages, of some ten kilobytes each
 
 _MARKUP = re.compile(r"[*_`#>|]+")
 _WORDS = re.compile(r"\w")
@@ -57,36 +58,50 @@ class _Window:
         return frozenset(self.terms)
 
 
-@dataclass(frozen=True)
-class _Passage:
-    """A hit, prepared for matching once for all sentences of an answer."""
+class _Text:
+    """The text of a passage, prepared for matching once; the same passages are found again and again."""
 
-    hit: SearchHit
-    asked: str
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     @cached_property
     def verbatim(self) -> VerbatimText:
-        return VerbatimText(self.hit.chunk.text)
+        return VerbatimText(self._text)
 
     @cached_property
-    def known(self) -> Collection[str]:
-        """What may be named although a window does not: the words around it."""
-        return words_of(" ".join([self.hit.title, *self.hit.chunk.headings, self.hit.chunk.text, self.asked]))
+    def words(self) -> frozenset[str]:
+        return frozenset(words_of(self._text))
 
     @cached_property
     def windows(self) -> list[_Window]:
-        text = self.hit.chunk.text
-        spans = split_sentences(text)
-        terms = [_terms(text[start:end]) for start, end in spans]
+        spans = split_sentences(self._text)
+        terms = [_terms(self._text[start:end]) for start, end in spans]
         return [
             _Window(
                 (begin, spans[last][1]),
-                text[begin : spans[last][1]],
+                self._text[begin : spans[last][1]],
                 tuple(chain.from_iterable(terms[first : last + 1])),
             )
             for first, (begin, _) in enumerate(spans)
             for last in range(first, min(first + WINDOW, len(spans)))
         ]
+
+
+_prepared = lru_cache(maxsize=PREPARED)(_Text)
+
+
+@dataclass(frozen=True)
+class _Passage:
+    """A hit, with the words that may be named although a window does not: those around it, and of the question."""
+
+    hit: SearchHit
+    text: _Text
+    asked: frozenset[str]
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        around = words_of(" ".join([self.hit.title, *self.hit.chunk.headings]))
+        return self.text.words | around | self.asked
 
 
 @dataclass
@@ -103,7 +118,8 @@ class Grounder:
     _passages: list[_Passage] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._passages = [_Passage(hit, self.question) for hit in self.hits]
+        asked = frozenset(words_of(self.question))
+        self._passages = [_Passage(hit, _prepared(hit.chunk.text), asked) for hit in self.hits]
 
     @staticmethod
     def says_something(sentence: str) -> bool:
@@ -120,7 +136,7 @@ class Grounder:
         passages = [self._passages[number - 1] for number in dict.fromkeys(claimed) if 0 < number <= len(self.hits)]
         passages += [passage for passage in self._passages if passage not in passages]
         for passage in passages:
-            span = passage.verbatim.find(sentence)
+            span = passage.text.verbatim.find(sentence)
             if span is not None:
                 return Support(passage.hit, span, 1.0, "quoted")
         return _by_overlap(sentence, passages)
@@ -140,7 +156,7 @@ def _by_overlap(sentence: str, passages: Sequence[_Passage]) -> Support | None:
     distinct = frozenset(terms)
     best: tuple[float, Support] | None = None
     for passage in passages if distinct else ():
-        for window in passage.windows:
+        for window in passage.text.windows:
             found = window.distinct
             coverage = len(distinct & found) / len(distinct)
             if coverage < WEAK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from itertools import chain
 from typing import Final
 
@@ -22,7 +23,7 @@ class VerbatimText:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._offsets = list(chain.from_iterable(range(*found.span()) for found in _KEPT.finditer(text)))
+        self._offsets = array("I", chain.from_iterable(range(*found.span()) for found in _KEPT.finditer(text)))
         self._squeezed = _LEFT_OUT.sub("", text).translate(_ALIKE)
 
     def find(self, sentence: str) -> tuple[int, int] | None:
