@@ -20,7 +20,13 @@ from rag.sentences import split_sentences
 from tests.fakes import WordTokenizer
 from tests.ingest.samples import SAMPLES
 
-NONSENSE = ("The moon is made of 7 cheeses.", "Nobody knows [3].", "<b>Not</b> [a](http://evil.example/x)?", "- ", "```")
+NONSENSE = (
+    "The moon is made of 7 cheeses.",
+    "Nobody knows [3].",
+    "<b>Not</b> [a](http://evil.example/x)?",
+    "- ",
+    "```",
+)
 CASES = 600
 LIMITS = ParserLimits(max_characters=1_000_000, max_pages=100)
 
