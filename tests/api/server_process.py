@@ -112,10 +112,10 @@ class Told:
     def terminals(self) -> list[str]:
         """The frames that end a chat completion or a response."""
         ends = ("response.completed", "response.incomplete", "response.failed")
+        whole = ("data: [DONE]", 'data: {"error"')
         return [
-            each for each in self.frames
-            if each == "data: [DONE]" or each.startswith('data: {"error"') or any(f"event: {end}\n" in each for end in ends)
-        ]  # fmt: skip
+            each for each in self.frames if each.startswith(whole) or any(f"event: {end}\n" in each for end in ends)
+        ]
 
     @property
     def text(self) -> str:
