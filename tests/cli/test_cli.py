@@ -180,7 +180,7 @@ def test_status_and_stores(examples: tuple[Path, dict[str, Any]]) -> None:
         (["ask", "x"], {"QUOTH_CHAT__MODEL": "nonsense"}, 2, "QUOTH_CHAT__MODEL"),
         (["search", "x"], {"QUOTH_EMBEDDER__MODEL": "not/here"}, 3, "quoth models pull"),
         (["search", "  "], {}, 2, "empty"),
-        (["serve", "--host", "0.0.0.0"], {}, 2, "QUOTH_SERVER__API_KEY"),
+        (["serve", "--host", "0.0.0.0"], {}, 2, "quoth keys create"),
         (["search", "x", "--data", "file/data"], {}, 2, "cannot be made"),
         (["search"], {}, 2, "question"),
     ],

@@ -99,7 +99,7 @@ def test_answers_over_a_dataset(data: Path, tmp_path: Path) -> None:
 def shown_as_expected(result: EvalResult) -> None:
     shown = "\n".join(table(result))
     assert "3 questions, 2 of them answerable" in shown
-    assert "area of risk by signal: dense" in shown
+    assert "area of risk by signal: answerable" in shown
     assert "contains, answerable 1.0000 (1.000..1.000)" in " ".join(shown.split())
 
 
