@@ -13,7 +13,7 @@ from rag.attributes import check_attributes, check_groups
 from rag.concurrency import in_thread
 from rag.documents import AttributeValue
 from rag.ledger.files import StoredFile
-from rag.ledger.store_files import FileBatch, Status, StoreFile, Wanted
+from rag.ledger.store_file_records import FileBatch, Status, StoreFile, Wanted
 from rag.ledger.stores import Store, require_fingerprint
 
 PROGRESS_SECONDS = 0.25

@@ -21,7 +21,7 @@ from rag.attributes import UPLOADS, file_id_of
 from rag.errors import InvalidInputError, NotFoundError
 from rag.ledger.jobs import WITHDRAWN, Job, Jobs
 from rag.ledger.leases import Lease
-from rag.ledger.store_files import AttachedFile, ErrorCode
+from rag.ledger.store_file_records import AttachedFile, ErrorCode
 
 # Reasons of failures that are ours, not the file's.
 _OURS = frozenset(

@@ -31,7 +31,7 @@ from api.vector_stores import (
 from rag.attributes import upload_uri
 from rag.concurrency import in_thread
 from rag.errors import InvalidInputError
-from rag.ledger.store_files import Status, StoreFile
+from rag.ledger.store_file_records import Status, StoreFile
 from rag.ledger.stores import Store
 
 router = APIRouter(prefix="/v1/vector_stores/{store_id}/files", tags=["Vector stores"])

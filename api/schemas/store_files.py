@@ -12,7 +12,7 @@ from api.schemas.numbers import Whole
 from rag.attributes import check_attributes, check_groups
 from rag.documents import AttributeValue
 from rag.errors import InvalidInputError
-from rag.ledger.store_files import FileBatch, Status, StoreFile
+from rag.ledger.store_file_records import FileBatch, Status, StoreFile
 
 MAX_BATCH: Final = 2000
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from api.schemas.numbers import Whole
 from api.schemas.store_files import ChunkingStrategy
 from rag.ledger.conversations import storable
-from rag.ledger.store_files import Status
+from rag.ledger.store_file_records import Status
 from rag.ledger.stores import Store
 
 MAX_FILES: Final = 500

@@ -8,7 +8,8 @@ from typing import Final
 
 from rag.access import Caller
 from rag.errors import NotFoundError
-from rag.ledger.store_files import STATUSES, FileBatch, Order, Status, StoreFile, StoreFiles
+from rag.ledger.store_file_records import STATUSES, FileBatch, Order, Status, StoreFile
+from rag.ledger.store_files import StoreFiles
 from rag.ledger.stores import Store
 
 SCANNED: Final = 500  # rows that are looked at for a page, at a time

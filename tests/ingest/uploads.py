@@ -10,7 +10,7 @@ from rag.assembly import Engine
 from rag.documents import SearchHit
 from rag.filters import Filter
 from rag.ledger.files import StoredFile
-from rag.ledger.store_files import StoreFile
+from rag.ledger.store_file_records import StoreFile
 from rag.ledger.stores import Store
 
 
