@@ -15,7 +15,7 @@ from rag.conversation import Message
 from rag.documents import SearchHit
 from rag.draft import Draft
 from rag.errors import QuothError, UpstreamUnavailableError
-from rag.events import Answerable, AnswerCompleted, AnswerFailed, Event, SourcesFound, TextDelta, Usage
+from rag.events import Answerable, AnswerCompleted, AnswerFailed, Event, FinishReason, SourcesFound, TextDelta, Usage
 from rag.grounding import Grounder
 from rag.prompt_files import prompt_text
 from rag.prompting import build_prompt
@@ -102,8 +102,7 @@ class Answerer:
             QuothError: anything that fails before the answer begins, as `Retriever.search`, `build_prompt` and
                 `ChatModel.stream` raise it.
         """
-        with timed("condense"):
-            found, prompt, wanted = await self.compose(store, question, history, sampling=sampling, **options)
+        found, prompt, wanted = await self.compose(store, question, history, sampling=sampling, **options)
         answerable = await self._judge(found) if self._judge else None
         if not prompt.hits or (answerable and not answerable.is_enough):
             said = ModelDelta(refusal(found.question, found.hits), "stop", Usage())
@@ -129,7 +128,8 @@ class Answerer:
         **options: Unpack[SearchOptions],
     ) -> tuple[SearchResult, Prompt, Sampling]:
         """Retrieve, and write the prompt that a model would be asked with. As `prepare`, without a model."""
-        wanted_question = await self._condenser.stand_alone(question, history)
+        with timed("condense"):
+            wanted_question = await self._condenser.stand_alone(question, history)
         found = await self._retriever.search(store, wanted_question, **options)
         wanted = self._complete(sampling or Sampling())
         prompt = build_prompt(
@@ -165,10 +165,12 @@ class Answerer:
                 delta = await anext(prepared.rest, None)
             for event in draft.finish():
                 yield event
+            if draft.finish_reason is None:
+                raise UpstreamUnavailableError(f"The model {self._model.name} was cut off before its answer was whole.")
             if not draft.text and self._floor is not None:
                 async for event in self._quote(self._floor, prepared, draft):
                     yield event
-            done = self._completed(draft, prepared)
+            done = self._completed(draft, draft.finish_reason, prepared)
             outcome = "refused" if done.is_refusal else "complete"
             yield done
         except QuothError as error:
@@ -223,12 +225,11 @@ class Answerer:
         cost = usage.prompt_tokens * (price_in or 0) + usage.completion_tokens * (price_out or 0)
         return replace(usage, cost=cost / 1_000_000)
 
-    def _completed(self, draft: Draft, prepared: PreparedAnswer) -> AnswerCompleted:
-        if draft.finish_reason is None:
-            raise UpstreamUnavailableError(f"The model {self._model.name} was cut off before its answer was whole.")
+    def _completed(self, draft: Draft, reason: FinishReason, prepared: PreparedAnswer) -> AnswerCompleted:
+        usage = self._priced(self._usage(draft, prepared))
         return AnswerCompleted(
-            draft.text, tuple(draft.citations), self._usage(draft, prepared),
-            draft.finish_reason, tuple(draft.sentences), prepared.answerable, draft.is_refusal,
+            draft.text, tuple(draft.citations), usage, reason, tuple(draft.sentences), prepared.answerable,
+            draft.is_refusal,
         )  # fmt: skip
 
     def _usage(self, draft: Draft, prepared: PreparedAnswer) -> Usage:

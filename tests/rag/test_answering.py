@@ -15,9 +15,10 @@ from rag.assembly import Engine
 from rag.conversation import Message
 from rag.documents import Locator
 from rag.errors import InvalidInputError, StoreNotFoundError, UpstreamRejectedError, UpstreamUnavailableError
-from rag.events import AnswerCompleted, AnswerFailed, CitationAdded, Event, SourcesFound, TextDelta
+from rag.events import Answerable, AnswerCompleted, AnswerFailed, CitationAdded, Event, SourcesFound, TextDelta
 from rag.protocols import Sampling
 from rag.refusal import NO_ANSWER
+from rag.retrieval import SearchResult
 from tests.fakes import ScriptedChatModel, fake_engine
 
 HANDBOOK = """# Handbook
@@ -204,3 +205,61 @@ def test_the_configured_ceiling_bounds_what_a_client_asks_for(engine: Engine) ->
     asyncio.run(ask())
     assert model.samplings[0].max_tokens == engine.settings.chat.max_answer_tokens
     assert model.samplings[0].temperature == 0
+
+
+NONSENSE = "The moon is made of cheese. Nobody knows why."
+
+
+def strictly(engine: Engine, model: ScriptedChatModel, floor: ScriptedChatModel) -> list[Event]:
+    chat = engine.settings.chat.model_copy(update={"grounding": "strict", "price_in": 2.0, "price_out": 10.0})
+
+    async def collect() -> list[Event]:
+        answerer = Answerer(engine.retriever, model, chat, floor=floor)
+        prepared = await answerer.prepare("default", "How many days of leave?")
+        return [event async for event in answerer.stream(prepared)]
+
+    return asyncio.run(collect())
+
+
+def test_where_strict_leaves_nothing_the_best_quotes_are_the_answer(engine: Engine) -> None:
+    quote = "Unused days expire on 31 March."
+    events = strictly(engine, ScriptedChatModel(NONSENSE), ScriptedChatModel(quote))
+    done = events[-1]
+    assert isinstance(done, AnswerCompleted)
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == done.text == quote
+    assert [citation.verdict for citation in done.citations] == ["quoted"]
+    assert done.usage.cost == pytest.approx((2 * done.usage.prompt_tokens + 10 * done.usage.completion_tokens) / 1e6)
+
+
+def test_nothing_stands_in_for_a_model_that_was_cut_off(engine: Engine) -> None:
+    floor = ScriptedChatModel("Unused days expire on 31 March.")
+    events = strictly(engine, ScriptedChatModel(NONSENSE, finish=False), floor)
+    assert isinstance(events[-1], AnswerFailed)
+    assert isinstance(events[-1].error, UpstreamUnavailableError)
+    assert [event for event in events if isinstance(event, TextDelta)] == []
+    assert floor.prompts == []
+
+
+def test_a_question_that_is_judged_unanswerable_is_not_asked(engine: Engine) -> None:
+    model = ScriptedChatModel("Unused days expire on 31 March.")
+
+    async def ask(probability: float) -> list[Event]:
+        async def judge(found: SearchResult) -> Answerable:
+            assert found.hits
+            return Answerable(probability, 0.5)
+
+        answerer = Answerer(engine.retriever, model, engine.settings.chat, judge=judge)
+        prepared = await answerer.prepare("default", "How many days of leave?")
+        return [event async for event in answerer.stream(prepared)]
+
+    refused, answered = asyncio.run(ask(0.49)), asyncio.run(ask(0.5))
+    assert isinstance(refused[0], SourcesFound)
+    assert refused[0].answerable == Answerable(0.49, 0.5)
+    done = refused[-1]
+    assert isinstance(done, AnswerCompleted)
+    assert done.is_refusal
+    assert done.text.startswith(NO_ANSWER)
+    assert "The nearest passages are in: Handbook." in done.text
+    assert (done.citations, len(model.prompts)) == ((), 1)
+    assert isinstance(answered[-1], AnswerCompleted)
+    assert not answered[-1].is_refusal
