@@ -226,9 +226,8 @@ class Answerer:
         return replace(usage, cost=cost / 1_000_000)
 
     def _completed(self, draft: Draft, reason: FinishReason, prepared: PreparedAnswer) -> AnswerCompleted:
-        usage = self._priced(self._usage(draft, prepared))
         return AnswerCompleted(
-            draft.text, tuple(draft.citations), usage, reason, tuple(draft.sentences), prepared.answerable,
+            draft.text, tuple(draft.citations), self._usage(draft, prepared), reason, tuple(draft.sentences), prepared.answerable,
             draft.is_refusal,
         )  # fmt: skip
 
@@ -237,7 +236,7 @@ class Answerer:
             prompt_tokens=sum(self._model.count_tokens(message.content) for message in prepared.prompt.messages),
             completion_tokens=self._model.count_tokens(draft.text),
         )
-        return draft.usage
+        return self._priced(draft.usage)
 
 
 async def _nothing() -> AsyncIterator[ModelDelta]:
