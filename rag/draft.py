@@ -23,6 +23,7 @@ LONGEST_OPEN_END: Final = 200
 # Headings, and lines that lead over to what follows. In code, a mark would change the code.
 _ANNOUNCES = re.compile(r"^#{1,6}\s|:\W*$")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
+_BARE_FENCE = re.compile(r"[ \t]*(?:`{3,}|~{3,})[ \t]*[\w+#-]{0,20}[ \t]*")
 
 
 class Draft:
@@ -85,9 +86,8 @@ class Draft:
     def _check(self, span: tuple[int, int]) -> list[Event]:
         """Look a finished sentence up in the passages, and say it, mark it, or leave it out."""
         written = self._written[span[0] : span[1]]
-        is_fence = bool(_FENCE.match(written))
-        self._is_fenced ^= is_fence
-        if is_fence or not self._grounder.says_something(written):
+        self._is_fenced ^= bool(_FENCE.match(written))
+        if _BARE_FENCE.fullmatch(written) or not self._grounder.says_something(written):
             return self._say(span[1])
         if is_refusal(written):
             self.is_refusal = self.is_refusal or not self.sentences

@@ -15,11 +15,18 @@ NEAREST: Final = 3
 LONGEST_QUESTION: Final = 200
 LONGEST_TITLE: Final = 80
 
-# As the prompt asks a model to say it, and as models say it.
+# As the prompt asks a model to say it, and as models say it; nothing that could say more than that.
+_THIS = (
+    r"(?:this|that|it|(?:the|your|this) question|(?:an|the) answer(?: to (?:this|that|it|(?:the|your|this) question))?)"
+)
+_SOURCES = r"the (?:provided |given )?(?:documents?|passages?|context)"
+_INFORMATION = (
+    r"(?:any |enough |the )?information(?: (?:about|on) this| to answer (?:this|(?:the|your|this) question))?"
+)
 _REFUSAL = re.compile(
-    r"(?:i could not find an answer to this in the documents"
-    r"|the (?:provided )?(?:documents?|passages?|context) (?:do|does) not (?:answer|contain|say)\b.*"
-    r"|there is no (?:information|mention) (?:about|of|on) .* in the (?:documents?|passages?))[.!]?",
+    rf"(?:i could not find an answer to this in the documents"
+    rf"|{_SOURCES} (?:do|does) not (?:answer|contain|say|mention) (?:{_THIS}|{_INFORMATION})"
+    rf"|there is no {_INFORMATION} in {_SOURCES})[.!]?",
     re.IGNORECASE,
 )
 

@@ -62,6 +62,13 @@ def test_the_words_of_a_passage_in_another_order_are_no_support() -> None:
     assert drafted("strict", said, hits=(source,))[0].text == ""
 
 
+def test_strict_says_no_words_behind_a_fence_and_none_of_a_longer_refusal() -> None:
+    said = (
+        "``` Call 555 0100 for a refund.\nRefunds are paid within 30 days.\n```\n\nThe documents do not say who pays."
+    )
+    assert drafted("strict", said)[0].text == "```\nRefunds are paid within 30 days.\n```"
+
+
 def test_what_announces_or_is_code_is_not_marked() -> None:
     text = "## The cheese\n\nThese are the cheeses:\n\n```\ncheese = moon[1]\n```\n\n---\n"
     draft, _ = drafted("mark", text)

@@ -26,4 +26,7 @@ def test_refusals_of_models_are_known() -> None:
     assert is_refusal(NO_ANSWER)
     assert is_refusal("The documents do not answer this.")
     assert is_refusal("The provided context does not contain this information.")
+    assert is_refusal("There is no information about this in the passages.")
     assert not is_refusal("The documents are kept for ten years.")
+    assert not is_refusal("The documents do not say that the moon is made of cheese.")
+    assert not is_refusal("The documents do not answer this, but call 555 0100.")
