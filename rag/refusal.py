@@ -21,7 +21,7 @@ _THIS = (
 )
 _SOURCES = r"the (?:provided |given )?(?:documents?|passages?|context)"
 _INFORMATION = (
-    r"(?:any |enough |the )?information(?: (?:about|on) this| to answer (?:this|(?:the|your|this) question))?"
+    r"(?:any |enough |the |this )?information(?: (?:about|on) this| to answer (?:this|(?:the|your|this) question))?"
 )
 _REFUSAL = re.compile(
     rf"(?:i could not find an answer to this in the documents"
