@@ -227,9 +227,14 @@ class Answerer:
 
     def _completed(self, draft: Draft, reason: FinishReason, prepared: PreparedAnswer) -> AnswerCompleted:
         return AnswerCompleted(
-            draft.text, tuple(draft.citations), self._usage(draft, prepared), reason, tuple(draft.sentences), prepared.answerable,
-            draft.is_refusal,
-        )  # fmt: skip
+            text=draft.text,
+            citations=tuple(draft.citations),
+            usage=self._usage(draft, prepared),
+            finish_reason=reason,
+            sentences=tuple(draft.sentences),
+            answerable=prepared.answerable,
+            is_refusal=draft.is_refusal,
+        )
 
     def _usage(self, draft: Draft, prepared: PreparedAnswer) -> Usage:
         draft.usage = draft.usage or Usage(
