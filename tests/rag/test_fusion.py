@@ -3,15 +3,21 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.documents import Candidate, Scores
-from rag.fusion import distribution_based, normalised_sum, reciprocal_rank
+from rag.fusion import LEANING, adaptive_sum, distribution_based, normalised_sum, reciprocal_rank
 
 Fuse = Callable[[list[Candidate], list[Candidate]], list[Candidate]]
-METHODS: list[Fuse] = [lambda a, b: normalised_sum(a, b, 0.6), reciprocal_rank, distribution_based]
+METHODS: list[Fuse] = [
+    lambda a, b: normalised_sum(a, b, 0.6),
+    lambda a, b: adaptive_sum(a, b, 0.6),
+    reciprocal_rank,
+    distribution_based,
+]
 
 
 def dense(**scores: float) -> list[Candidate]:
@@ -35,6 +41,29 @@ def test_normalised_sum_by_hand() -> None:
     assert found[0].scores.sparse == 20
     assert found[1].scores.sparse is None
     assert found[3].scores.dense is None
+
+
+def test_adaptive_sum_leans_towards_the_list_that_is_surer_of_its_best() -> None:
+    """The contrast of each list by numpy's mean and standard deviation."""
+    near, words = {"a": 0.81, "b": 0.80, "c": 0.79, "d": 0.78}, {"d": 20.0, "b": 2.0, "c": 1.0, "a": 1.0}
+
+    def contrast(scores: dict[str, float]) -> float:
+        values = np.array(list(scores.values()))
+        return float((values.max() - values.mean()) / values.std())
+
+    weight = 0.5 + LEANING * (contrast(near) - contrast(words))
+    assert weight < 0.5
+    found = adaptive_sum(dense(**near), sparse(**words), 0.5)
+    assert fused(found) == pytest.approx(fused(normalised_sum(dense(**near), sparse(**words), weight)))
+    assert found[0].chunk_id == "d"
+    same = adaptive_sum(dense(**near), sparse(**near), 0.5)
+    assert fused(same) == pytest.approx(fused(normalised_sum(dense(**near), sparse(**near), 0.5)))
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_weight_that_leaves_one_list_out_does_not_lean(weight: float) -> None:
+    lists = dense(a=0.9, b=0.1, c=0.0), sparse(b=3, c=2, d=1)
+    assert fused(adaptive_sum(*lists, weight)) == fused(normalised_sum(*lists, weight))
 
 
 def test_reciprocal_rank_by_hand() -> None:
