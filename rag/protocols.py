@@ -132,12 +132,16 @@ class ChunkStore(Protocol):
         limit: int,
         where: Filter | None = None,
         groups: frozenset[str] | None = None,
+        together: Sequence[str] = (),
     ) -> CandidateLists:
         """The `limit` nearest points by each vector that is given, in one round trip.
 
         Args:
             groups: of the caller: points that name groups are found when one of these is among them. None is for
                 whoever may read everything.
+            together: ids of the other stores that the same question is asked of: how rare a word is, is counted over
+                the points of all of them that have words, so that their scores compare. No other store has a share in
+                it, and no point that was deleted.
         """
         ...
 

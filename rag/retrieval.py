@@ -156,8 +156,9 @@ class Retriever:
             dense = None if settings.fusion == "sparse" else await self._embedder.embed_query(question)
         with timer.stage("vectors"):
             words = None if settings.fusion == "dense" else self._sparse.encode_query(question)
+            ids = [each.id for each in found]
             return _together(
-                [await self._vectors.search(each.id, dense, words, limit, where, groups) for each in found], limit
+                [await self._vectors.search(id_, dense, words, limit, where, groups, ids) for id_ in ids], limit
             )
 
     async def _rerank(self, reranker: Reranker, question: str, hits: list[SearchHit]) -> list[SearchHit]:

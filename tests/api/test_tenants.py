@@ -7,7 +7,7 @@ all of its bytes are searched for the others.
 import asyncio
 import os
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -344,6 +344,7 @@ class OpenChunkStore(MemoryChunkStore):
         limit: int,
         where: Filter | None = None,
         groups: frozenset[str] | None = None,
+        together: Sequence[str] = (),
     ) -> CandidateLists:
         lists = [await super(OpenChunkStore, self).search(each, dense, sparse, limit, where) for each in self.known]
         return CandidateLists(

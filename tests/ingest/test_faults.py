@@ -95,9 +95,9 @@ class FailingStore:
 
     async def search(
         self, store_id: str, dense: NDArray[np.float32] | None, sparse: SparseVector | None, limit: int,
-        where: Filter | None = None, groups: frozenset[str] | None = None,
+        where: Filter | None = None, groups: frozenset[str] | None = None, together: Sequence[str] = (),
     ) -> CandidateLists:  # fmt: skip
-        found: CandidateLists = await self._call("search", store_id, dense, sparse, limit, where, groups)
+        found: CandidateLists = await self._call("search", store_id, dense, sparse, limit, where, groups, together)
         return found
 
     async def count(self, store_id: str, where: Filter | None = None) -> int:

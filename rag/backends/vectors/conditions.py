@@ -18,7 +18,7 @@ whole floats are integers, so that numbers compare by value in every backend: 1,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from rag.documents import AttributeValue
@@ -61,6 +61,16 @@ def scope(store_id: str, where: Filter | None, groups: frozenset[str] | None = N
         return None
     parts = [wall, *([] if groups is None else [_readable_by(groups)]), *([] if inner is True else [inner])]
     return wall if len(parts) == 1 else ("all", tuple(parts))
+
+
+def words_of(store_id: str, together: Sequence[str]) -> Condition:
+    """The condition of the points among which a word is rare or not: those of the stores that are searched together.
+
+    Raises:
+        InvalidInputError: an id that cannot be stored.
+    """
+    ids = tuple(sorted(encode_text(each, "The store's id") for each in {store_id, *together}))
+    return ("match", STORE, ids[0]) if len(ids) == 1 else ("any", STORE, ids)
 
 
 def _readable_by(groups: frozenset[str]) -> Condition:

@@ -49,6 +49,7 @@ class Shard:
         self._shard = edge.EdgeShard.load(str(path), config)
         self.dimension = dimension
         self.dirty_since: float | None = None
+        self._everything: dict[str, bool] = {}  # by corpus, until something is written
         self._deleted = path / DELETED
         self.deleted_since = time.monotonic() if self._deleted.exists() else None
 
@@ -87,20 +88,27 @@ class Shard:
         self._shard.update(edge.UpdateOperation.upsert_points(points))
 
     def search(
-        self, condition: list[Any], dense: bytes | None, indices: bytes, values: bytes, limit: int
+        self, condition: list[Any], corpus: list[Any], dense: bytes | None, indices: bytes, values: bytes, limit: int
     ) -> tuple[list[Row], list[Row]]:
-        """The nearest points by each vector: by `dense` unless it is None, by the sparse one unless it is empty."""
+        """The nearest points by each vector: by `dense` unless it is None, by the sparse one unless it is empty.
+
+        Args:
+            corpus: condition of the points whose words are counted, to weigh them by their rarity.
+        """
         where = _filter(condition)
-        queries = {}
+        queries: dict[str, Any] = {}
+        params: dict[str, Any] = {"dense": None, "sparse": None}
         if dense is not None:
             queries["dense"] = edge.Query.Nearest(_floats(dense), using="dense")
         if indices:
             terms, weights = memoryview(indices).cast("I").tolist(), _floats(values)
             queries["sparse"] = edge.Query.Nearest(edge.SparseVector(terms, weights), using="sparse")
+            if not self._is_everything(corpus):
+                params["sparse"] = edge.SearchParams(idf=edge.IdfParams(corpus=_filter(corpus)))
         found: dict[str, list[Row]] = {"dense": [], "sparse": []}
         asks: dict[str, int] = dict.fromkeys(queries, first_ask(limit))
         while asks:
-            answers = self._query([(queries[name], asked) for name, asked in asks.items()], where)
+            answers = self._query([(queries[name], asked, params[name]) for name, asked in asks.items()], where)
             again: dict[str, int] = {}
             for (name, asked), rows in zip(asks.items(), answers, strict=True):
                 found[name] = cast("list[Row]", cut(rows, limit))
@@ -110,10 +118,24 @@ class Shard:
             asks = again
         return found["dense"], found["sparse"]
 
-    def _query(self, queries: list[tuple[Any, int]], where: Any) -> list[list[Row]]:
+    def _is_everything(self, corpus: list[Any]) -> bool:
+        """Whether the counts that the engine keeps are those of the corpus: counting anew takes as long as a search.
+
+        The engine's include deleted points until these are purged.
+        """
+        if self.deleted_since is not None:
+            return False
+        key = repr(corpus)
+        if key not in self._everything:
+            self._everything[key] = self.count(corpus) == self._shard.count(edge.CountRequest(exact=True))
+        return self._everything[key]
+
+    def _query(self, queries: list[tuple[Any, int, Any]], where: Any) -> list[list[Row]]:
         requests = [
-            edge.QueryRequest(limit=limit, query=query, filter=where, with_payload=["document", "generation"])
-            for query, limit in queries
+            edge.QueryRequest(
+                limit=limit, query=query, filter=where, params=params, with_payload=["document", "generation"]
+            )
+            for query, limit, params in queries
         ]
         answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
         return [[(str(hit.id), *_document(hit.payload), hit.score) for hit in hits] for hits in answers]
@@ -154,6 +176,7 @@ class Shard:
         self.dirty_since = None
 
     def _soil(self) -> None:
+        self._everything.clear()
         if self.dirty_since is None:
             self.dirty_since = time.monotonic()
 

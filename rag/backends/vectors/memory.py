@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag.backends.vectors import payload
-from rag.backends.vectors.conditions import ATTRIBUTES, CHUNK, Condition, matches, scope
+from rag.backends.vectors.conditions import ATTRIBUTES, CHUNK, Condition, matches, scope, words_of
 from rag.backends.vectors.ranking import cut
 from rag.documents import Point, SparseVector
 from rag.errors import StorageError
@@ -59,6 +59,7 @@ class MemoryChunkStore:
         limit: int,
         where: Filter | None = None,
         groups: frozenset[str] | None = None,
+        together: Sequence[str] = (),
     ) -> CandidateLists:
         """The nearest points by each vector that is given. See ChunkStore."""
         self._check_open()
@@ -69,7 +70,7 @@ class MemoryChunkStore:
             return CandidateLists((), ())
         found = self._matching(condition)
         by_dense = [] if query is None else cut(_by_cosine(found, query), limit)
-        by_sparse = cut(_by_words(found, self._idf(terms)), limit)
+        by_sparse = cut(_by_words(found, self._idf(terms, words_of(store_id, together))), limit)
         return payload.candidate_lists(by_dense, by_sparse)
 
     async def count(self, store_id: str, where: Filter | None = None) -> int:
@@ -110,13 +111,14 @@ class MemoryChunkStore:
             return []
         return [each for each in self._points.values() if matches(condition, each.values.get)]
 
-    def _idf(self, query: SparseVector) -> dict[int, float]:
+    def _idf(self, query: SparseVector, corpus: Condition) -> dict[int, float]:
         """The query's weights times ln(1 + (N - n + 0.5) / (n + 0.5)), as Qdrant's modifier computes it.
 
-        N counts the points of all stores that have a sparse vector, n those among them that hold the term.
+        N counts the points of the corpus that have a sparse vector, n those among them that hold the term.
         """
-        total = sum(1 for each in self._points.values() if each.weights)
-        holders = Counter(term for each in self._points.values() for term in query.indices if term in each.weights)
+        counted = [each for each in self._matching(corpus) if each.weights]
+        total = len(counted)
+        holders = Counter(term for each in counted for term in query.indices if term in each.weights)
         return {
             term: weight * math.log(1 + (total - holders[term] + 0.5) / (holders[term] + 0.5))
             for term, weight in zip(query.indices, query.values, strict=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag.backends.vectors import payload, wire
-from rag.backends.vectors.conditions import scope
+from rag.backends.vectors.conditions import scope, words_of
 from rag.backends.vectors.edge_process import START_SECONDS, Workplace, start, stop_worker
 from rag.concurrency import in_thread
 from rag.documents import Point, SparseVector
@@ -92,6 +92,7 @@ class EdgeChunkStore:
         limit: int,
         where: Filter | None = None,
         groups: frozenset[str] | None = None,
+        together: Sequence[str] = (),
     ) -> CandidateLists:
         """The nearest points by each vector that is given. See ChunkStore."""
         query = None if dense is None else payload.check_dense(dense, self._dimension, "The query's vector")
@@ -100,7 +101,8 @@ class EdgeChunkStore:
         if condition is None or not payload.check_limit(limit) or (query is None and not terms.indices):
             return CandidateLists((), ())
         packed = None if query is None else query.tobytes()
-        by_dense, by_sparse = await self._call("search", condition, packed, *_packed_terms([terms])[1:], limit)
+        corpus = words_of(store_id, together)
+        by_dense, by_sparse = await self._call("search", condition, corpus, packed, *_packed_terms([terms])[1:], limit)
         return payload.candidate_lists(by_dense, by_sparse)
 
     async def count(self, store_id: str, where: Filter | None = None) -> int:

@@ -18,7 +18,7 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from rag.backends.vectors import payload
-from rag.backends.vectors.conditions import Condition, scope
+from rag.backends.vectors.conditions import Condition, scope, words_of
 from rag.backends.vectors.ranking import Row, cut, first_ask, next_ask
 from rag.documents import Point, SparseVector
 from rag.errors import StorageError, StorageUnavailableError
@@ -105,6 +105,7 @@ class ServerChunkStore:
         limit: int,
         where: Filter | None = None,
         groups: frozenset[str] | None = None,
+        together: Sequence[str] = (),
     ) -> CandidateLists:
         """The nearest points by each vector that is given, in one call unless a long tie needs more. See ChunkStore."""
         queries: dict[str, Any] = {}
@@ -115,7 +116,7 @@ class ServerChunkStore:
         condition = scope(store_id, where, groups)
         if condition is None or not payload.check_limit(limit) or not queries:
             return CandidateLists((), ())
-        found = await self._nearest(queries, _filter(condition), limit)
+        found = await self._nearest(queries, _filter(condition), limit, _filter(words_of(store_id, together)))
         return payload.candidate_lists(found.get(payload.DENSE, []), found.get(payload.SPARSE, []))
 
     async def count(self, store_id: str, where: Filter | None = None) -> int:
@@ -189,12 +190,24 @@ class ServerChunkStore:
         page = [(str(each.id), *_identity(each.payload)) for each in records]
         return [each for each in page if each[0] != after][:wanted]
 
-    async def _nearest(self, queries: dict[str, Any], where: models.Filter, limit: int) -> dict[str, list[Row]]:
+    async def _nearest(
+        self, queries: dict[str, Any], where: models.Filter, limit: int, corpus: models.Filter
+    ) -> dict[str, list[Row]]:
+        # Without a corpus the server counts in deleted points, until its optimizer drops them
+        rarity = models.SearchParams(idf=models.IdfCorpusParams(corpus=corpus))
+        params = {payload.DENSE: None, payload.SPARSE: rarity}
         found: dict[str, list[Row]] = {}
         asks: dict[str, int] = dict.fromkeys(queries, first_ask(limit))
         while asks:
             requests = [
-                models.QueryRequest(query=queries[name], using=name, filter=where, limit=asked, with_payload=IDENTITY)
+                models.QueryRequest(
+                    query=queries[name],
+                    using=name,
+                    filter=where,
+                    limit=asked,
+                    with_payload=IDENTITY,
+                    params=params[name],
+                )
                 for name, asked in asks.items()
             ]
             answers = await self._ask(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import ormsgpack
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_FRAME_BYTES = 64 << 20
 
 Outcome = Literal["done", "failed"]
