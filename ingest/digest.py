@@ -13,6 +13,7 @@ from typing import Any
 from ingest.comparison import Comparison
 from ingest.findings import printable
 from rag.assembly import Engine
+from rag.attributes import DATE
 from rag.concurrency import in_thread
 from rag.ledger.inspection import Inspection, Row
 from rag.ledger.stores import Store
@@ -68,7 +69,7 @@ class _Digest:
         generation = self._inspection.generation(row["id"], row["generation"])
         text = generation["text"] if generation else None
         groups = _loaded("groups", row["groups"])
-        self._add([_loaded(name, row[name]) for name in _OF_DOCUMENT] + ([groups] if groups else []))
+        self._add([_timeless(_loaded(name, row[name])) for name in _OF_DOCUMENT] + ([groups] if groups else []))
         for chunk in self._inspection.chunks_of(row["id"], row["generation"]):
             fields = [_loaded(name, chunk[name]) for name in _OF_CHUNK]
             self._add([*fields, _slice(text, chunk["char_start"], chunk["char_end"]), self._point(row, chunk["id"])])
@@ -99,6 +100,11 @@ def _loaded(name: str, value: Any) -> Any:
         return json.loads(value)
     except (TypeError, ValueError):
         return value
+
+
+def _timeless(value: Any) -> Any:
+    """Attributes without the date that Quoth gave: it is the file's, where its parser tells none."""
+    return {key: each for key, each in value.items() if key != DATE} if isinstance(value, dict) else value
 
 
 def _slice(text: Any, start: Any, end: Any) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rag.attributes import to_ask
 from rag.concurrency import in_thread
-from rag.documents import AttributeValue, Chunk, Point, text_key
+from rag.documents import AskedValue, Chunk, Point, text_key
 from rag.errors import UpstreamError
 from rag.ledger.documents import DocumentRecord, Documents, Indexed
 from rag.protocols import ChunkStore, Embedder, SparseEncoder
@@ -75,7 +75,7 @@ class PointMaker:
         return vectors
 
 
-def _described(batch: Sequence[Indexed]) -> Iterator[tuple[Chunk, DocumentRecord, Mapping[str, AttributeValue]]]:
+def _described(batch: Sequence[Indexed]) -> Iterator[tuple[Chunk, DocumentRecord, Mapping[str, AskedValue]]]:
     """Every chunk with its document, and what filters may ask of that."""
     for item in batch:
         asked = to_ask(item.record.uri, item.record.media_type, item.record.attributes)

@@ -19,7 +19,7 @@ from rag.ledger.jobs import JobFile
 from rag.ledger.refusals import Refusal
 from rag.settings import IngestSettings
 
-POINTS_RECIPE = "points-1"  # raise its number whenever other attributes go beside the vectors
+POINTS_RECIPE = "points-2"  # raise its number whenever other attributes go beside the vectors
 SCAN_FILES = 1000  # looked up in the ledger together
 
 

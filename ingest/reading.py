@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -18,7 +18,8 @@ from ingest.strategy import Chunking
 from rag.assembly import Engine
 from rag.attributes import merged, of_parser
 from rag.concurrency import in_thread
-from rag.documents import Chunk, chunk_id, document_id, generation_of
+from rag.dates import seconds_of
+from rag.documents import AttributeValue, Chunk, chunk_id, document_id, generation_of
 from rag.errors import ParseError
 from rag.ledger.documents import DocumentRecord, Documents, Indexed
 
@@ -64,9 +65,10 @@ class Reader:
             raise ParseError("no_text", f"{name} holds no text that could be indexed.")
         record = DocumentRecord(
             id=identity, store_id=self._store_id, uri=file.uri, title=document.title, media_type=document.media_type,
-            attributes=merged(terms.attributes, document.attributes), size_bytes=source.file.size_bytes,
-            mtime_ns=source.file.mtime_ns, checked_ns=time.time_ns(), source_sha256=source.sha256, recipe=recipe,
-            generation=generation, sketch=await in_thread(sketch_of, document.text), groups=terms.groups,
+            attributes=merged(terms.attributes, _dated(document.attributes, source.file)),
+            size_bytes=source.file.size_bytes, mtime_ns=source.file.mtime_ns, checked_ns=time.time_ns(),
+            source_sha256=source.sha256, recipe=recipe, generation=generation,
+            sketch=await in_thread(sketch_of, document.text), groups=terms.groups,
         )  # fmt: skip
         return Indexed(record, document.text, chunks, self._usage(document.text, chunks))
 
@@ -84,6 +86,12 @@ class Reader:
     def _usage(self, text: str, chunks: Sequence[Chunk]) -> int:
         """Bytes of a document's text and of its vectors, 32-bit floats."""
         return len(text.encode()) + 4 * self._engine.embedder.fingerprint.dimension * len(chunks)
+
+
+def _dated(by_parser: Mapping[str, AttributeValue], file: SourceFile) -> dict[str, AttributeValue]:
+    """What the parser told, with a date in seconds since 1970: the one that it read, else the file's."""
+    told = seconds_of(by_parser.get("date"))
+    return {**by_parser, "date": file.mtime_ns / 1e9 if told is None else told}
 
 
 def _terms(known: DocumentRecord | None) -> str:

@@ -1,24 +1,34 @@
 """What filters may ask of a document: the attributes that users give it, and a few that it has by itself.
 
 The latter begin with `quoth.`, which no user's may, so that the two cannot collide: `quoth.filename`, `quoth.type` (the
-media type), `quoth.path` (of a file in a folder), and what its parser tells, such as `quoth.from` of a mail.
+media type), `quoth.suffix`, `quoth.path` and `quoth.folder` (of a file in a folder; all folders above it), `quoth.date`
+(seconds since 1970), and what its parser tells, such as `quoth.from` of a mail.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from rag.documents import AttributeValue
+from rag.dates import seconds_of
+from rag.documents import AskedValue, AttributeValue
 from rag.errors import InvalidInputError
 
 OWN: Final = "quoth."
+DATE: Final = f"{OWN}date"
+FILENAME: Final = f"{OWN}filename"
+FOLDER: Final = f"{OWN}folder"
+PATH: Final = f"{OWN}path"
+SUFFIX: Final = f"{OWN}suffix"
+TYPE: Final = f"{OWN}type"
 MAX_ATTRIBUTES: Final = 16
 MAX_KEY_CHARACTERS: Final = 64
 MAX_VALUE_CHARACTERS: Final = 512
 MAX_GROUPS: Final = 64
+MAX_FOLDERS: Final = 64
 UPLOADS: Final = "upload:///"
 
 # In filters these name what the store layer itself keeps of a chunk.
@@ -73,15 +83,30 @@ def of_parser(attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeVa
     return {key.removeprefix(OWN): value for key, value in attributes.items() if key.startswith(OWN)}
 
 
-def to_ask(uri: str, media_type: str, attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+def date_of(attributes: Mapping[str, AttributeValue]) -> float | None:
+    """A document's date, in seconds since 1970: the user's attribute `date` where it tells one, else Quoth's own."""
+    by_user = seconds_of(attributes.get("date"))
+    return seconds_of(attributes.get(DATE)) if by_user is None else by_user
+
+
+def to_ask(uri: str, media_type: str, attributes: Mapping[str, AttributeValue]) -> dict[str, AskedValue]:
     """All that filters may ask of a document; what cannot be stored beside the vectors is left out."""
     path = unquote(urlsplit(uri).path)
-    found: dict[str, AttributeValue] = {
-        **attributes, f"{OWN}filename": path.rsplit("/", 1)[-1], f"{OWN}type": media_type,
-    }  # fmt: skip
+    name = path.rsplit("/", 1)[-1]
+    found: dict[str, Any] = {**attributes, FILENAME: name, TYPE: media_type, DATE: date_of(attributes)}
+    if suffix := PurePosixPath(name).suffix:
+        found[SUFFIX] = suffix.lower()
     if uri.startswith("file:"):
-        found[f"{OWN}path"] = path
-    return {key: value for key, value in found.items() if _is_name(key) and _is_storable(value)}
+        found[PATH] = path
+    asked: dict[str, AskedValue] = {key: each for key, each in found.items() if _is_name(key) and _is_storable(each)}
+    if PATH in asked and (folders := _folders_above(path)):
+        asked[FOLDER] = folders
+    return asked
+
+
+def _folders_above(path: str) -> tuple[str, ...]:
+    """From the outermost one, which is not the root of everything."""
+    return tuple(str(folder) for folder in list(PurePosixPath(path).parents)[-2::-1][:MAX_FOLDERS])
 
 
 def upload_uri(file_id: str, filename: str) -> str:

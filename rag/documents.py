@@ -16,6 +16,7 @@ NAMESPACE = uuid.UUID("7d1e6f0a-6d0c-5b39-9c4b-51756f746820")
 
 BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
 AttributeValue = str | int | float | bool
+AskedValue = AttributeValue | tuple[str, ...]
 Range = tuple[int, int]
 
 
@@ -192,7 +193,8 @@ class SparseVector:
 class Point:
     """What the vector store keeps of one chunk: ids, vectors and what filters may ask. No text.
 
-    `groups` are those that may read the document; without any, everyone who may read the store.
+    `groups` are those that may read the document; without any, everyone who may read the store. Of an attribute that
+    is a tuple, filters ask whether one of its texts is as they say.
     """
 
     chunk_id: str
@@ -200,18 +202,22 @@ class Point:
     generation: str
     dense: NDArray[np.float32]
     sparse: SparseVector
-    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    attributes: Mapping[str, AskedValue] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How a hit came to its place. `dense` is a cosine, `sparse` BM25, `fused` and `rerank` lie in 0 to 1."""
+    """How a hit came to its place. `dense` is a cosine, `sparse` BM25, `fused` and `rerank` lie in 0 to 1.
+
+    `recency` is what its score was multiplied by for the age of its document.
+    """
 
     dense: float | None = None
     sparse: float | None = None
     fused: float | None = None
     rerank: float | None = None
+    recency: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +235,8 @@ class SearchHit:
     """A chunk that answers a query, joined with what the ledger knows of its document.
 
     `attributes` are those that a user gave the document; `file_id` names the upload that it was made of, if it was.
+    `date` is the document's, in seconds since 1970.
+    `expands` is set where it was not found itself: it stands near the hit of this chunk id, see rag.expansion.
     """
 
     store_id: str
@@ -239,6 +247,8 @@ class SearchHit:
     scores: Scores
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
     file_id: str | None = None
+    date: float | None = None
+    expands: str | None = None
 
 
 def store_id(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rag.documents import AttributeValue
@@ -61,3 +62,20 @@ class Not:
 
 
 Filter = Eq | In | Range | Exists | And | Or | Not
+
+
+def beyond(kind: str, key: str, value: int | float) -> Filter:
+    """What lies on one side of a number; the next float stands for what lies beyond one, as ranges hold their ends.
+
+    Args:
+        kind: `gt`, `gte`, `lt` or `lte`.
+        value: finite, of at most 64 bits.
+    """
+    nearest, is_lower = float(value), kind in ("gt", "gte")
+    # An integer beyond 2**53 may lie on either side of the float that is nearest to it.
+    is_outside = nearest < value if is_lower else nearest > value
+    if is_outside or (nearest == value and kind in ("gt", "lt")):
+        nearest = math.nextafter(nearest, math.inf if is_lower else -math.inf)
+    if math.isinf(nearest):
+        return Or(())
+    return Range(key, minimum=nearest) if is_lower else Range(key, maximum=nearest)

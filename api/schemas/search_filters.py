@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from rag.documents import AttributeValue
 from rag.errors import InvalidInputError
-from rag.filters import And, Eq, Filter, In, Not, Or, Range
+from rag.filters import And, Eq, Filter, In, Not, Or, beyond
 
 MAX_DEPTH: Final = 20
 MAX_NODES: Final = 1000  # comparisons, combinations and listed values together
@@ -79,7 +79,7 @@ class _Reader:
             found = In(key, tuple(_value(each, f"{where}.value.{place}") for place, each in enumerate(value)))
             return found if kind == "in" else Not(found)
         if kind in _ORDER:
-            return _ordered(kind, key, _number(value, where, kind))
+            return beyond(kind, key, _number(value, where, kind))
         equal = Eq(key, _value(value, f"{where}.value"))
         return equal if kind == "eq" else Not(equal)
 
@@ -127,18 +127,6 @@ def _number(value: object, where: str, kind: str | None) -> int | float:
     if isinstance(value, int) and value not in _INTEGERS:
         raise InvalidInputError(f"{where}.value needs more than 64 bits: no attribute has such a number.")
     return value
-
-
-def _ordered(kind: str, key: str, value: int | float) -> Filter:
-    """A range between floats, which includes its ends: the next float stands for what lies beyond one."""
-    nearest, is_lower = float(value), kind in ("gt", "gte")
-    # An integer beyond 2**53 may lie on either side of the float that is nearest to it.
-    is_outside = nearest < value if is_lower else nearest > value
-    if is_outside or (nearest == value and kind in ("gt", "lt")):
-        nearest = math.nextafter(nearest, math.inf if is_lower else -math.inf)
-    if math.isinf(nearest):
-        return Or(())
-    return Range(key, minimum=nearest) if is_lower else Range(key, maximum=nearest)
 
 
 def _is_text(text: str) -> bool:

@@ -208,7 +208,8 @@ def matches(condition: Condition, values: Callable[[str], Any]) -> bool:  # noqa
     """
     match condition:
         case ["match", path, value]:
-            return bool(values(path) == value)
+            held = values(path)
+            return value in held if isinstance(held, list) else bool(held == value)
         case ["any", path, choices]:
             held = values(path)
             return any(each in choices for each in held) if isinstance(held, list) else held in choices
@@ -216,7 +217,7 @@ def matches(condition: Condition, values: Callable[[str], Any]) -> bool:  # noqa
             return values(CHUNK) in choices
         case ["range", path, low, high]:
             number = values(path)
-            if number is None or isinstance(number, str):
+            if number is None or isinstance(number, (str, list)):
                 return False
             return (low is None or number >= low) and (high is None or number <= high)
         case ["exists", path]:

@@ -5,7 +5,7 @@ each query term weighted by its IDF over the collection), and this payload:
 
     store, document, generation     ids; indexed as keywords
     groups                          who may read it, as a list; absent where everyone may who may read the store
-    attributes                      what filters may ask besides: key -> string, integer or float
+    attributes                      what filters may ask besides: key -> string, integer, float or list of strings
 
 Engines are not trusted with bad vectors: Edge applies a batch up to the bad point, and replays one of an unknown name
 as a point without any vector.
@@ -30,7 +30,7 @@ from rag.backends.vectors.conditions import (
     encode_value,
 )
 from rag.backends.vectors.ranking import Row
-from rag.documents import Candidate, Point, Scores, SparseVector
+from rag.documents import AskedValue, Candidate, Point, Scores, SparseVector
 from rag.errors import InvalidInputError
 from rag.protocols import CandidateLists
 
@@ -55,8 +55,14 @@ def payload_of(store_id: str, point: Point) -> dict[str, Any]:
         STORE: encode_text(store_id, "The store's id"),
         DOCUMENT: encode_text(point.document_id, "The document's id"),
         GENERATION: encode_text(point.generation, "The generation"),
-        ATTRIBUTES: {check_key(key): encode_value(key, value) for key, value in point.attributes.items()},
+        ATTRIBUTES: {check_key(key): _encoded(key, value) for key, value in point.attributes.items()},
     }
+
+
+def _encoded(key: str, value: AskedValue) -> str | int | float | list[str]:
+    if isinstance(value, tuple):
+        return [encode_text(each, f"A value of attribute {key!r}") for each in value]
+    return encode_value(key, value)
 
 
 def candidate_lists(by_dense: Sequence[Row], by_sparse: Sequence[Row]) -> CandidateLists:
