@@ -66,7 +66,10 @@ async def create_chat_completion(
 
 async def _prepare(live: Live, caller: Caller, body: ChatCompletionRequest) -> tuple[PreparedAnswer, Recorder | None]:
     store = (await resolve_model(live, caller, body.model)).name
-    wanted: dict[str, Any] = {"groups": caller.groups, "sampling": body.sampling}
+    wanted: dict[str, Any] = {
+        "groups": caller.groups, "sampling": body.sampling, "where": body.filters,
+        "recency_half_life_days": body.recency_half_life_days,
+    }  # fmt: skip
     if body.conversation is None:
         return await live.answerer.prepare(store, body.question, body.history, **wanted), None
     known = None if body.conversation == NEW else body.conversation

@@ -32,6 +32,7 @@ async def search_vector_store(
         "k": body.max_num_results, "where": body.filters, "groups": caller.groups,
         "dense_weight": ranking.hybrid_search.dense_weight if ranking.hybrid_search else None,
         "least_score": ranking.score_threshold, "reranked": ranking.ranker != "none",
+        "recency_half_life_days": ranking.recency_half_life_days,
     }  # fmt: skip
     searching = _search(live.engine.retriever, store.name, body.queries, asked)
     try:

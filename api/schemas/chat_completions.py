@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from api.schemas.search_filters import FiltersBody
+from api.schemas.store_search import HalfLife
 from rag.conversation import Message
 from rag.protocols import Sampling
 
@@ -93,6 +95,10 @@ class ChatCompletionRequest(BaseModel):
         str | None,
         Field(min_length=1, max_length=MAX_CONVERSATION_CHARACTERS, description="id of a conversation, or `new`"),
     ] = None
+
+    # Ours too: which documents the answer may quote, and how much their age counts. `file_search` has them elsewhere.
+    filters: FiltersBody = None
+    recency_half_life_days: HalfLife = None
 
     # They change nothing about the answer.
     user: str | None = None

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from api.schemas.search_filters import FILTERS_SCHEMA, to_filter
-from api.schemas.store_search import HybridSearch
+from api.schemas.store_search import HalfLife, HybridSearch
 from rag.conversation import Message
 from rag.errors import InvalidInputError
 from rag.ledger.conversations import storable
@@ -150,6 +150,7 @@ class FileSearchRanking(Strict):
         float | None, Field(ge=0, le=1, allow_inf_nan=False, description="relative to the best passage")
     ] = None
     hybrid_search: HybridSearch | None = None
+    recency_half_life_days: HalfLife = None
 
 
 class FileSearchTool(Strict):
@@ -170,6 +171,7 @@ class FileSearchTool(Strict):
             "where": None if self.filters is None else to_filter(self.filters),
             "dense_weight": ranking.hybrid_search.dense_weight if ranking.hybrid_search else None,
             "least_score": ranking.score_threshold,
+            "recency_half_life_days": ranking.recency_half_life_days,
         }
 
 

@@ -22,6 +22,12 @@ QueryText = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARACTERS),
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
 
 
+HalfLife = Annotated[
+    float | None,
+    Field(ge=0, allow_inf_nan=False, description="the age at which newness counts half; 0 ignores dates"),
+]
+
+
 class HybridSearch(Strict):
     """What nearness and what words count for; only the proportion matters."""
 
@@ -48,6 +54,7 @@ class RankingOptions(Strict):
     ] = None
     score_threshold: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False, strict=True)] = None
     hybrid_search: HybridSearch | None = None
+    recency_half_life_days: HalfLife = None
 
 
 class StoreSearchRequest(Strict):

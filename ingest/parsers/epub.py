@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from ingest.parsers import hypertext
+from ingest.parsers.dates import told_date
 from ingest.parsers.decoding import clean, decode
 from ingest.parsers.headings import one_line
 from ingest.parsers.joined import join
@@ -51,7 +52,7 @@ def parse(archive: zipfile.ZipFile, name: str, limits: ParserLimits) -> Document
     if not parts and has_images:
         raise ParseError("needs_ocr", "The book holds images only. Recognise its text first.")
     first_heading = next((part.title for _, part in parts if _opens_with_h1(part)), "")
-    return join(parts, _own_title(root) or first_heading or name, MEDIA_TYPE, limits)
+    return join(parts, _own_title(root) or first_heading or name, MEDIA_TYPE, limits, _own_date(root))
 
 
 def _opens_with_h1(part: Document) -> bool:
@@ -95,6 +96,14 @@ def _check_readable(archive: zipfile.ZipFile, paths: list[str], limits: ParserLi
 
 def _own_title(root: Element) -> str:
     return next((one_line(clean("".join(node.itertext()))) for node in root.iter() if _local(node) == "title"), "")
+
+
+def _own_date(root: Element) -> dict[str, str]:
+    """When the book was changed last, else when it came out; of several dates the first."""
+    said: dict[str, str] = {}
+    for node in root.iter():
+        said.setdefault(node.get("property") or _local(node), node.text or "")
+    return told_date(said.get("dcterms:modified"), said.get("date"))
 
 
 def _as_html(page: bytes) -> bytes:

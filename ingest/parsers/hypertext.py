@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from ingest.parsers.dates import told_date
 from ingest.parsers.decoding import clean, decode
 from ingest.parsers.headings import one_line
 from ingest.parsers.limits import ParserLimits
@@ -32,6 +33,11 @@ _NEVER_SHOWN = frozenset(
 )  # fmt: skip
 _BOILERPLATE = frozenset({"nav", "footer"})
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+# Names of `<meta>` that tell a page's date, those of its last change first.
+_DATES = (
+    "article:modified_time", "og:updated_time", "dcterms.modified", "dc.date.modified", "last-modified",
+    "article:published_time", "dcterms.date", "dc.date", "dcterms.created", "dc.date.created", "date",
+)  # fmt: skip
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CONTAINERS = {"ul": "list", "ol": "list", "dl": "list", "table": "table", "blockquote": "quote", "pre": "code"}
 _LINES = frozenset(
@@ -65,7 +71,7 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
         if transcript.is_empty:
             _walk(tree.root, transcript, boilerplate=True)
     title = transcript.title or _title(tree) or name
-    return Document(title, transcript.text, tuple(transcript.blocks), "text/html")
+    return Document(title, transcript.text, tuple(transcript.blocks), "text/html", _own_date(tree))
 
 
 def _check_depth(markup: str) -> None:
@@ -75,6 +81,14 @@ def _check_depth(markup: str) -> None:
             depth = max(depth - 1, 0) if tag.group(1) else depth + 1
             if depth > _MAX_DEPTH:
                 raise ParseError("too_deep", f"Elements are nested more than {_MAX_DEPTH:,} deep, or never closed.")
+
+
+def _own_date(tree: LexborHTMLParser) -> dict[str, str]:
+    said: dict[str, str | None] = {}
+    for node in tree.css("meta"):
+        name = node.attributes.get("property") or node.attributes.get("name") or node.attributes.get("http-equiv") or ""
+        said.setdefault(name.lower(), node.attributes.get("content"))
+    return told_date(*(said.get(name) for name in _DATES))
 
 
 def _title(tree: LexborHTMLParser) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from ingest.parsers.dates import told_date
 from ingest.parsers.decoding import decode
 from ingest.parsers.headings import HeadingPath, without_markup
 from ingest.parsers.limits import ParserLimits
@@ -23,14 +24,16 @@ _QUOTE = re.compile(r" {0,3}>")
 _RULE = re.compile(r" {0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$")
 _DELIMITER_ROW = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?$")
 _TITLE = re.compile(r"[\"']?title[\"']?\s*[:=]\s*(.+)$", re.IGNORECASE)
+_DATE = re.compile(r"[\"']?(\w+)[\"']?\s*[:=]\s*[\"']?([0-9][^\"'#]*)[\"']?\s*(?:#.*)?$")
+_DATES = ("lastmod", "last_modified", "modified", "updated", "date", "published", "created")
 _CODE_INDENT = 4
 
 
 def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
     """Read a Markdown file.
 
-    Offsets are offsets into the decoded file, front matter included; locators are lines. The title is that of the
-    front matter, else the first heading of level 1, else the file's name.
+    Offsets are offsets into the decoded file, front matter included; locators are lines. Title and date are those of
+    the front matter; without a title, the first heading of level 1, else the file's name.
 
     Raises:
         ParseError: `binary` or `too_long`.
@@ -38,11 +41,13 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
     text = decode(data)
     limits.check_characters(len(text))
     scan = Scan(text)
-    return Document(scan.title or name, text, tuple(scan.blocks), "text/markdown")
+    return Document(
+        scan.title or name, text, tuple(scan.blocks), "text/markdown", told_date(*map(scan.dates.get, _DATES))
+    )
 
 
 class Scan:
-    """One pass over the lines of a Markdown text; `blocks` and `title` are its result.
+    """One pass over the lines of a Markdown text; `blocks`, `title` and `dates` are its result.
 
     Args:
         text: the canonical text.
@@ -52,6 +57,7 @@ class Scan:
     def __init__(self, text: str, *, located: bool = True) -> None:
         self.blocks: list[Block] = []
         self.title = ""
+        self.dates: dict[str, str] = {}
         self._lines = split_lines(text)
         self._located = located
         self._path = HeadingPath()
@@ -141,7 +147,7 @@ class Scan:
         return last + 1
 
     def _front_matter(self) -> int:
-        """Take YAML (---) or TOML (+++) at the top for the title; it stays in the text, as a block of code."""
+        """Take YAML (---) or TOML (+++) at the top for title and dates; it stays in the text, as a block of code."""
         if not self._lines or self._lines[0].text not in ("---", "+++"):
             return 0
         mark = self._lines[0].text
@@ -149,6 +155,8 @@ class Scan:
         if closing is None:
             return 0
         for line in self._lines[1:closing]:
+            if dated := _DATE.match(line.text):
+                self.dates.setdefault(dated[1].lower(), dated[2].strip())
             found = _TITLE.match(line.text)
             if found and not self.title:
                 self.title = without_markup(found.group(1).strip().strip("\"'"))

@@ -9,6 +9,7 @@ import zipfile
 
 import xberg
 
+from ingest.parsers.dates import told_date
 from ingest.parsers.decoding import clean
 from ingest.parsers.headings import one_line
 from ingest.parsers.limits import ParserLimits
@@ -74,6 +75,16 @@ def own_title(archive: zipfile.ZipFile) -> str:
     return ""
 
 
+def own_date(archive: zipfile.ZipFile) -> dict[str, str]:
+    """The attribute `date` by the document's properties: when it was changed last, else made; empty for neither."""
+    said: dict[str, str] = {}
+    for name in _PROPERTIES:
+        if name in archive.NameToInfo:
+            for node in read_xml(archive, name, _PROPERTIES_BYTES).iter():
+                said.setdefault(str(node.tag).rpartition("}")[2], node.text or "")
+    return told_date(*(said.get(name) for name in ("modified", "date", "created", "creation-date")))
+
+
 def stream_start(data: bytes, name: str) -> int | None:
     """Where a stream of an OLE container begins, found by its directory entry; None when there is no such stream."""
     shown = name.encode("utf-16-le")
@@ -94,6 +105,11 @@ def refuse_encrypted(data: bytes) -> None:
 def title_of(document: xberg.ExtractedDocument) -> str:
     """The title in the properties of a document that xberg read; "" for none."""
     return one_line(clean(document.metadata.title or ""))
+
+
+def date_of(document: xberg.ExtractedDocument) -> dict[str, str]:
+    """The same as `own_date`, of a document that xberg read."""
+    return told_date(document.metadata.modified_at, document.metadata.created_at)
 
 
 def read(data: bytes, suffix: str, media_type: str, limits: ParserLimits) -> xberg.ExtractedDocument:

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from ingest.parsers.decoding import clean
 from ingest.parsers.limits import ParserLimits
-from ingest.parsers.office import own_title
+from ingest.parsers.office import own_date, own_title
 from ingest.parsers.packages import read_xml
 from ingest.parsers.transcript import Transcript
 from rag.documents import Document
@@ -58,7 +58,7 @@ def parse_text(archive: zipfile.ZipFile, name: str, limits: ParserLimits) -> Doc
     if transcript.is_empty and writer.has_images:
         raise ParseError("needs_ocr", "The document holds images only. Recognise its text first.")
     title = own_title(archive) or transcript.title or name
-    return Document(title, transcript.text, tuple(transcript.blocks), TEXT)
+    return Document(title, transcript.text, tuple(transcript.blocks), TEXT, own_date(archive))
 
 
 def body_of(archive: zipfile.ZipFile, limits: ParserLimits) -> list[Element]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+from ingest.parsers.dates import told_date
 from ingest.parsers.decoding import clean
 from ingest.parsers.headings import HeadingPath, one_line
 from ingest.parsers.limits import ParserLimits
@@ -61,7 +62,8 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
         title = one_line(clean(document.get_metadata_value("Title") or ""))
         return Document(
             name if _MADE_BY_TOOLS.fullmatch(title) or not title else title, _JOIN.join(pages.texts),
-            tuple(pages.blocks), "application/pdf", pages.attributes,
+            tuple(pages.blocks), "application/pdf",
+            {**pages.attributes, **told_date(*map(document.get_metadata_value, ("ModDate", "CreationDate")))},
         )  # fmt: skip
     except pypdfium2.PdfiumError as error:
         raise ParseError("corrupt", f"The PDF is damaged: {_said(error)}. Print it to a new PDF.") from error

@@ -25,7 +25,16 @@ from python_calamine import (
 from ingest.parsers.decoding import clean
 from ingest.parsers.headings import one_line
 from ingest.parsers.limits import ParserLimits
-from ingest.parsers.office import OLE, ZIP, own_title, package_kind, refuse_encrypted, stream_start, wrong_type
+from ingest.parsers.office import (
+    OLE,
+    ZIP,
+    own_date,
+    own_title,
+    package_kind,
+    refuse_encrypted,
+    stream_start,
+    wrong_type,
+)
 from ingest.parsers.packages import check_package, check_xml, pieces
 from rag.documents import Block, Document, Locator
 from rag.errors import ParseError
@@ -60,9 +69,9 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
         refuse_encrypted(data)
         if stream_start(data, "Workbook") is None and stream_start(data, "Book") is None:
             raise wrong_type(data, "a spreadsheet")
-        title, media_type = "", EXCEL_97
+        title, media_type, told = "", EXCEL_97, dict[str, str]()
     elif data.startswith(ZIP):
-        title, media_type = _check_package(data, limits)
+        title, media_type, told = _check_package(data, limits)
     else:
         raise wrong_type(data, "a spreadsheet")
     try:
@@ -76,20 +85,20 @@ def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
         raise ParseError(
             "corrupt", f"The spreadsheet cannot be read: {error}. Open it in the program that wrote it, save it anew."
         ) from error
-    return Document(title or name, table.text, tuple(table.blocks), media_type)
+    return Document(title or name, table.text, tuple(table.blocks), media_type, told)
 
 
-def _check_package(data: bytes, limits: ParserLimits) -> tuple[str, str]:
-    """The title and media type of a package that is a spreadsheet and holds no sheet too large for the memory."""
+def _check_package(data: bytes, limits: ParserLimits) -> tuple[str, str, dict[str, str]]:
+    """Title, media type and date of a package that is a spreadsheet and holds no sheet too large for the memory."""
     with check_package(data, limits) as archive:
         kind = package_kind(archive)
         if kind.startswith(OPEN_DOCUMENT):
             _check_extent(_extents_of_opendocument(archive))
-            return own_title(archive), OPEN_DOCUMENT
+            return own_title(archive), OPEN_DOCUMENT, own_date(archive)
         if "spreadsheetml" not in kind and "ms-excel" not in kind:
             raise wrong_type(data, "a spreadsheet")
         _check_extent(_extents_of_excel(archive))
-        return own_title(archive), EXCEL
+        return own_title(archive), EXCEL, own_date(archive)
 
 
 def _visible_sheets(workbook: CalamineWorkbook) -> Iterator[CalamineSheet]:

@@ -18,6 +18,8 @@ from ingest.parsers.limits import ParserLimits
 from ingest.parsers.office import (
     OLE,
     ZIP,
+    date_of,
+    own_date,
     own_title,
     package_kind,
     read,
@@ -28,7 +30,7 @@ from ingest.parsers.office import (
 )
 from ingest.parsers.packages import check_package
 from ingest.parsers.transcript import Transcript
-from rag.documents import Block, Document, Locator
+from rag.documents import AttributeValue, Block, Document, Locator
 from rag.errors import ParseError
 
 POWERPOINT = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -53,11 +55,11 @@ class Deck:
         path = added[0].headings[-1:] if added and added[0].kind == "heading" else ()
         self.blocks += (replace(block, headings=path, locator=Locator(slide=number)) for block in added)
 
-    def document(self, title: str, media_type: str) -> Document:
+    def document(self, title: str, media_type: str, attributes: Mapping[str, AttributeValue]) -> Document:
         """The presentation. Raises ParseError `needs_ocr` when its slides hold images only."""
         if not self.blocks and self.has_images:
             raise ParseError("needs_ocr", "The slides hold images only. Recognise their text first.")
-        return Document(title, self.transcript.text, tuple(self.blocks), media_type)
+        return Document(title, self.transcript.text, tuple(self.blocks), media_type, attributes)
 
 
 def parse(data: bytes, name: str, limits: ParserLimits) -> Document:
@@ -92,7 +94,7 @@ def _powerpoint(archive: zipfile.ZipFile, name: str, limits: ParserLimits) -> Do
     deck.has_images = slides.has_images
     own = own_title(archive)
     title = "" if pptx.NAMED_BY_POWERPOINT.fullmatch(own) else own
-    return deck.document(title or deck.transcript.title or name, POWERPOINT)
+    return deck.document(title or deck.transcript.title or name, POWERPOINT, own_date(archive))
 
 
 def _opendocument(archive: zipfile.ZipFile, name: str, limits: ParserLimits) -> Document:
@@ -111,7 +113,9 @@ def _opendocument(archive: zipfile.ZipFile, name: str, limits: ParserLimits) -> 
         writer.write_notes()
         deck.end_slide(number)
     deck.has_images = writer.has_images
-    return deck.document(own_title(archive) or deck.transcript.title or name, opendocument.PRESENTATION)
+    return deck.document(
+        own_title(archive) or deck.transcript.title or name, opendocument.PRESENTATION, own_date(archive)
+    )
 
 
 def _powerpoint_97(data: bytes, name: str, limits: ParserLimits) -> Document:
@@ -139,7 +143,7 @@ def _powerpoint_97(data: bytes, name: str, limits: ParserLimits) -> Document:
     deck.end_slide(number)
     own = title_of(document)
     title = "" if pptx.NAMED_BY_POWERPOINT.fullmatch(own) else own
-    return deck.document(title or deck.transcript.title or name, POWERPOINT_97)
+    return deck.document(title or deck.transcript.title or name, POWERPOINT_97, date_of(document))
 
 
 def _fields(content: object) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from ingest.parsers.office import (
     MADE_UP,
     OLE,
     ZIP,
+    date_of,
     package_kind,
     read,
     refuse_encrypted,
@@ -92,7 +93,7 @@ def _by_markdown(data: bytes, name: str, limits: ParserLimits, suffix: str, medi
         raise ParseError("needs_ocr", "The document holds images only. Recognise its text first.")
     limits.check_characters(len(text))
     scan = Scan(text, located=False)
-    return Document(title_of(document) or scan.title or name, text, tuple(scan.blocks), media_type)
+    return Document(title_of(document) or scan.title or name, text, tuple(scan.blocks), media_type, date_of(document))
 
 
 def readable(markdown: str) -> str:
