@@ -1,0 +1,1 @@
+"""Quoth beside what a user would pick instead, on the same folder, model and chunk size; see README.md."""
