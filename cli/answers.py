@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.documents import where
 from cli.execution import DataOption, JsonOption, StoreOption, print_json, run
+from cli.filtering import HalfLifeOption, WhereOption, check_where, filter_of
 
 if TYPE_CHECKING:
     from rag.answering import Answerer, PreparedAnswer
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     from rag.conversation import Message
     from rag.events import AnswerCompleted
     from rag.recording import Recorder
+    from rag.retrieval import SearchOptions
     from rag.settings import Settings
 
 
 def ask(
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     store: StoreOption = None,
+    condition: WhereOption = None,
+    half_life: HalfLifeOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
     show_prompt: Annotated[
@@ -32,10 +36,12 @@ def ask(
     ] = False,
 ) -> None:
     """Answer one question, and cite it."""
+    check_where(condition)
+    wanted = _Wanted(store, condition, half_life)
     if show_prompt:
-        run(lambda settings: _show_prompt(settings, question, store, as_json=as_json), data)
+        run(lambda settings: _show_prompt(settings, question, wanted, as_json=as_json), data)
     else:
-        run(lambda settings: _ask(settings, question, store, as_json=as_json), data)
+        run(lambda settings: _ask(settings, question, wanted, as_json=as_json), data)
 
 
 def chat(
@@ -45,6 +51,8 @@ def chat(
     go_on: Annotated[bool, typer.Option("--continue", help="Go on with the latest conversation, or with ID.")] = False,
     save: Annotated[bool, typer.Option("--save/--no-save", help="Keep the conversation in the ledger.")] = True,
     store: StoreOption = None,
+    condition: WhereOption = None,
+    half_life: HalfLifeOption = None,
     data: DataOption = None,
 ) -> None:
     """Talk with your documents; an empty line or Ctrl-D ends it. `/up` and `/down` rate the last answer."""
@@ -52,14 +60,31 @@ def chat(
 
     if (conversation and not go_on) or (go_on and not save):
         raise InvalidInputError("Go on with a conversation by: quoth chat --continue [ID], without --no-save.")
-    run(lambda settings: _chat(settings, store, conversation, go_on=go_on, save=save), data)
+    check_where(condition)
+    wanted = _Wanted(store, condition, half_life)
+    run(lambda settings: _chat(settings, wanted, conversation, go_on=go_on, save=save), data)
 
 
-async def _ask(settings: Settings, question: str, store: str | None, *, as_json: bool) -> None:
+@dataclass(frozen=True)
+class _Wanted:
+    """Where to search, and how."""
+
+    store: str | None
+    condition: str | None
+    half_life: float | None
+
+    async def options(self, engine: Engine, store: str) -> SearchOptions:
+        where = await filter_of(engine, store, self.condition)
+        return {"where": where, "recency_half_life_days": self.half_life}
+
+
+async def _ask(settings: Settings, question: str, wanted: _Wanted, *, as_json: bool) -> None:
     from rag.assembly import open_answerer, open_engine
 
     async with open_engine(settings) as engine, open_answerer(engine) as answerer:
-        done = await _answer(answerer, store or settings.store, question, (), shown=not as_json)
+        name = wanted.store or settings.store
+        options = await wanted.options(engine, name)
+        done = await _answer(answerer, name, question, (), options, shown=not as_json)
     if as_json:
         print_json(
             {
@@ -71,11 +96,12 @@ async def _ask(settings: Settings, question: str, store: str | None, *, as_json:
         )  # fmt: skip
 
 
-async def _show_prompt(settings: Settings, question: str, store: str | None, *, as_json: bool) -> None:
+async def _show_prompt(settings: Settings, question: str, wanted: _Wanted, *, as_json: bool) -> None:
     from rag.assembly import open_answerer, open_engine
 
     async with open_engine(settings) as engine, open_answerer(engine) as answerer:
-        found, prompt, _ = await answerer.compose(store or settings.store, question)
+        name = wanted.store or settings.store
+        found, prompt, _ = await answerer.compose(name, question, **await wanted.options(engine, name))
     budget = asdict(prompt.budget) if prompt.budget else {}
     if as_json:
         print_json({"messages": [asdict(message) for message in prompt.messages], "tokens": budget})
@@ -83,18 +109,20 @@ async def _show_prompt(settings: Settings, question: str, store: str | None, *, 
     for message in prompt.messages:
         typer.secho(f"--- {message.role}", bold=True)
         typer.echo(message.content)
-    typer.secho(f"--- {len(prompt.hits)} of {len(found.hits)} passages; tokens:", bold=True, nl=False)
+    typer.secho(f"--- {len(prompt.hits)} of {len(found.passages)} passages; tokens:", bold=True, nl=False)
     typer.echo(" " + ", ".join(f"{name} {tokens}" for name, tokens in budget.items()))
 
 
-async def _chat(settings: Settings, store: str | None, conversation: str | None, *, go_on: bool, save: bool) -> None:
+async def _chat(settings: Settings, wanted: _Wanted, conversation: str | None, *, go_on: bool, save: bool) -> None:
     from rag.assembly import open_answerer, open_engine
     from rag.conversation import Message
     from rag.recording import begin_recording
 
     async with open_engine(settings) as engine, open_answerer(engine) as answerer:
-        name, known = _chosen(engine, store or settings.store, conversation, go_on=go_on, is_named=store is not None)
+        is_named = wanted.store is not None
+        name, known = _chosen(engine, wanted.store or settings.store, conversation, go_on=go_on, is_named=is_named)
         engine.stores.get(name)
+        options = await wanted.options(engine, name)
         typer.echo(f"Chatting with the store {name!r}; an empty line ends it.")
         if go_on and known:
             typer.echo(f"Going on with {known[:8]}.")
@@ -106,9 +134,9 @@ async def _chat(settings: Settings, store: str | None, conversation: str | None,
             elif save:
                 recorder = await begin_recording(engine, name, known, question, take_over=True)
                 known, answer_id = recorder.conversation_id, recorder.answer_id
-                await _answer(answerer, name, question, recorder.history, shown=True, recorder=recorder)
+                await _answer(answerer, name, question, recorder.history, options, shown=True, recorder=recorder)
             else:
-                done = await _answer(answerer, name, question, history, shown=True)
+                done = await _answer(answerer, name, question, history, options, shown=True)
                 history += [Message("user", question), Message("assistant", done.text)]
         if known:
             typer.echo(f"Kept as {known[:8]}; quoth chat --continue goes on with it.")
@@ -159,6 +187,7 @@ async def _answer(
     store: str,
     question: str,
     history: Sequence[Message],
+    options: SearchOptions,
     *,
     shown: bool,
     recorder: Recorder | None = None,
@@ -166,7 +195,7 @@ async def _answer(
     """Answer, printing as it comes when `shown`; raises the error of an answer that broke off."""
     from rag.events import AnswerCompleted, AnswerFailed, CitationAdded, TextDelta
 
-    preparing = answerer.prepare(store, question, history)
+    preparing = answerer.prepare(store, question, history, **options)
     prepared = await (recorder.prepared(preparing) if recorder else preparing)
     if shown:
         _tell_left_out(prepared, len(history), recorder)

@@ -8,9 +8,11 @@ import typer
 
 from cli.execution import DataOption, JsonOption, StoreOption, print_json, run
 from cli.explanation import explained, print_explanation
+from cli.filtering import HalfLifeOption, WhereOption, check_where, filter_of
 
 if TYPE_CHECKING:
     from rag.documents import SearchHit
+    from rag.retrieval import SearchOptions
     from rag.settings import Settings
 
 
@@ -18,6 +20,18 @@ def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     store: StoreOption = None,
     k: Annotated[int | None, typer.Option("-k", help="How many passages.", metavar="N")] = None,
+    per_document: Annotated[
+        int | None, typer.Option("--per-document", help="Passages of one document at most; 0 is no limit.", metavar="N")
+    ] = None,
+    diversity: Annotated[
+        float | None,
+        typer.Option("--diversity", help="0 to 1: how much being like a better one costs a passage.", metavar="X"),
+    ] = None,
+    expand: Annotated[
+        int | None, typer.Option("--expand", help="Also show so much of what stands around them.", metavar="TOKENS")
+    ] = None,
+    condition: WhereOption = None,
+    half_life: HalfLifeOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how every candidate fared.")] = False,
     expect: Annotated[
         str | None,
@@ -27,10 +41,20 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find the passages that answer a question best; with --explain, say why these."""
+    check_where(condition)
     if explain or expect is not None:
-        print_explanation(run(lambda settings: explained(settings, question, store, k, expect), data), as_json=as_json)
+        wanted = {
+            "k": k, "per_document": per_document, "diversity": diversity, "expand_tokens": expand,
+            "recency_half_life_days": half_life,
+        }  # fmt: skip
+        told = run(lambda settings: explained(settings, question, store, expect, wanted, condition), data)
+        print_explanation(told, as_json=as_json)
         return
-    hits = run(lambda settings: _search(settings, question, store, k), data)
+    options: SearchOptions = {
+        "k": k, "per_document": per_document, "diversity": diversity, "expanded": expand is not None,
+        "expand_tokens": expand, "recency_half_life_days": half_life,
+    }  # fmt: skip
+    hits = run(lambda settings: _search(settings, question, store, condition, options), data)
     if as_json:
         print_json({"question": question, "hits": [hit_as_dict(hit) for hit in hits]})
         return
@@ -47,20 +71,24 @@ def hit_as_dict(hit: SearchHit) -> dict[str, Any]:
         "chunk_id": chunk.id, "document_id": chunk.document_id, "uri": hit.uri, "title": hit.title,
         "score": hit.score, "text": chunk.text, "char_start": chunk.char_start, "char_end": chunk.char_end,
         "page_start": chunk.locator.page, "page_end": chunk.locator.page_end or chunk.locator.page,
-        "headings": list(chunk.headings), "locator": chunk.locator.as_dict(),
+        "headings": list(chunk.headings), "locator": chunk.locator.as_dict(), "expands": hit.expands,
     }  # fmt: skip
 
 
-async def _search(settings: Settings, question: str, store: str | None, k: int | None) -> tuple[SearchHit, ...]:
+async def _search(
+    settings: Settings, question: str, store: str | None, condition: str | None, options: SearchOptions
+) -> tuple[SearchHit, ...]:
     from rag.assembly import open_engine
 
     async with open_engine(settings) as engine:
-        return (await engine.retriever.search(store or settings.store, question, k=k)).hits
+        options["where"] = await filter_of(engine, store or settings.store, condition)
+        return (await engine.retriever.search(store or settings.store, question, **options)).passages
 
 
 def _print_hit(number: int, hit: SearchHit) -> None:
     typer.secho(f"{number}. {hit.title}", bold=True, nl=False)
-    typer.secho(f"  {hit.score:.3f}  {where(hit.uri, hit.chunk.locator.as_dict())}", dim=True)
+    score = "beside it" if hit.expands else f"{hit.score:.3f}"
+    typer.secho(f"  {score}  {where(hit.uri, hit.chunk.locator.as_dict())}", dim=True)
     if hit.chunk.headings:
         typer.secho("   " + " > ".join(hit.chunk.headings), dim=True)
     for line in hit.chunk.text.strip().splitlines()[:6]:

@@ -130,12 +130,13 @@ class Answerer:
         """Retrieve, and write the prompt that a model would be asked with. As `prepare`, without a model."""
         with timed("condense"):
             wanted_question = await self._condenser.stand_alone(question, history)
-        found = await self._retriever.search(store, wanted_question, **options)
+        asked: SearchOptions = {**options, "expanded": True}
+        found = await self._retriever.search(store, wanted_question, **asked)
         wanted = self._complete(sampling or Sampling())
         prompt = build_prompt(
             question,
             history,
-            found.hits,
+            found.passages,
             instructions=self._instructions,
             budget_tokens=self._model.context_tokens - (wanted.max_tokens or 0),
             count=self._model.count_tokens,
@@ -150,7 +151,8 @@ class Answerer:
         draft = self._draft(prepared.prompt.hits, prepared.prompt.question)
         began_at, outcome = time.time(), "left"
         try:
-            yield SourcesFound(prepared.found.question, prepared.found.hits, prepared.answerable)
+            found = prepared.found
+            yield SourcesFound(found.question, found.hits, prepared.answerable, found.expansion)
             if prepared.is_refusal:
                 outcome = "refused"
                 yield TextDelta(prepared.first.text)

@@ -55,11 +55,15 @@ class CheckedSentence:
 
 @dataclass(frozen=True, slots=True)
 class SourcesFound:
-    """Retrieval is done: the passages that the answer may quote, best first."""
+    """Retrieval is done: the passages that the answer may quote, best first.
+
+    `expansion` is what it may quote besides: what stands around them in their documents.
+    """
 
     question: str
     hits: tuple[SearchHit, ...]
     answerable: Answerable | None = None
+    expansion: tuple[SearchHit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rag.ledger.stores import Store
 
 Verdict = Literal[
-    "returned", "below_k", "below_candidates", "replaced", "filtered", "hidden", "not_embedded", "refused", "waiting",
-    "unknown",
+    "returned", "duplicate", "diversified", "below_k", "below_candidates", "replaced", "filtered", "hidden",
+    "not_embedded", "refused", "waiting", "unknown",
 ]  # fmt: skip
 
 RANKED: Final = 10_000  # the longest list that the vector stores give
@@ -106,7 +106,8 @@ async def _passages(
 ) -> tuple[Candidacy, ...]:
     """The document's best passages: candidates in their final order, then others by what they would have."""
     listed = [each for each in explained.candidacies if each.document_id == held.record.id]
-    best = [each for each in listed if each.rank or each.outcome == "replaced"][:BEST]
+    best = [each for each in listed if each.outcome not in ("filtered", "hidden")]
+    best = sorted(best, key=lambda each: (each.outcome != "returned", -(each.score or 0.0)))[:BEST]
     if len(best) == BEST:
         return tuple(best)
     long = await engine.retriever.candidates(asked.names, asked.question, RANKED, where=asked.where, groups=view)
@@ -130,8 +131,10 @@ def _judge(passages: Sequence[Candidacy], explained: SearchExplanation) -> tuple
     if not passages:
         return "below_candidates", "No list holds any of its passages: neither its words nor its meaning are near."
     best = passages[0]
-    if best.rank and best.rank <= k:
-        return "returned", f"It was returned: its best passage is number {best.rank} of {k}."
+    if best.outcome == "returned":
+        return "returned", f"It was returned: its best passage is number {best.rank} of {k}.{_capped(best, explained)}"
+    if best.outcome in ("duplicate", "diversified"):
+        return _passed_over(best, explained)
     if best.rank:
         last = f", whose last has the score {explained.kth_score:.3f}" if explained.kth_score is not None else ""
         return "below_k", (
@@ -144,6 +147,31 @@ def _judge(passages: Sequence[Candidacy], explained: SearchExplanation) -> tuple
         f"Its best passage is number {best.dense_rank or f'beyond {RANKED:,}'} by meaning and "
         f"{best.sparse_rank or 'nowhere'} by words, and only the first {explained.candidates} of each are looked at. "
         "Ask with words that it holds, or raise QUOTH_RETRIEVAL__CANDIDATES."
+    )
+
+
+def _passed_over(best: Candidacy, explained: SearchExplanation) -> tuple[Verdict, str]:
+    """Why others stand in the place of a document that was found."""
+    if best.outcome == "duplicate":
+        original = next(each for each in explained.candidacies if each.chunk_id == best.duplicate_of)
+        return "duplicate", (
+            f"Its best passage says the same, word for word, as one of {original.uri}, which stands for both and "
+            f"{'was returned' if original.outcome == 'returned' else 'was not returned either'}."
+        )
+    return "diversified", (
+        "It was found, and left out since its best passage is too much like those that are returned. Ask for more "
+        "passages, or lower QUOTH_RETRIEVAL__DIVERSITY."
+    )
+
+
+def _capped(best: Candidacy, explained: SearchExplanation) -> str:
+    """What to say where more of a document would have been returned, if it might have more places."""
+    more = sum(each.document_id == best.document_id and each.outcome == "capped" for each in explained.candidacies)
+    if not more:
+        return ""
+    return (
+        f" It has all the places that a document may have; QUOTH_RETRIEVAL__PER_DOCUMENT, which is "
+        f"{explained.per_document}, keeps out {more} more of its passages."
     )
 
 

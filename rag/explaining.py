@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -10,18 +11,22 @@ import regex
 
 from rag.access import Caller
 from rag.concurrency import in_thread
+from rag.diversify import distinct
 from rag.documents import Candidate, SearchHit
 from rag.errors import InvalidInputError
 from rag.filters import Filter
 from rag.ledger.library import may_read
 from rag.ledger.stores import Store
 from rag.protocols import CandidateLists
-from rag.retrieval import SearchResult, fuse
+from rag.retrieval import SearchOptions, SearchResult, fuse
 
 if TYPE_CHECKING:
     from rag.assembly import Engine
 
-Outcome = Literal["returned", "below_k", "replaced", "filtered", "hidden", "below_candidates"]
+Outcome = Literal[
+    "returned", "expanded", "duplicate", "capped", "diversified", "below_k", "replaced", "filtered", "hidden",
+    "below_candidates",
+]  # fmt: skip
 
 EXCERPT: Final = 160
 
@@ -36,6 +41,7 @@ class Asked:
         k: passages that are returned; None takes the configured number.
         where: what a passage must satisfy besides.
         groups: whose view it is; None is the caller's own.
+        per_document, diversity, expand_tokens, recency_half_life_days: as in SearchOptions.
     """
 
     stores: Sequence[Store]
@@ -43,11 +49,23 @@ class Asked:
     k: int | None = None
     where: Filter | None = None
     groups: frozenset[str] | None = None
+    per_document: int | None = None
+    diversity: float | None = None
+    expand_tokens: int | None = None
+    recency_half_life_days: float | None = None
 
     @property
     def names(self) -> list[str]:
         """Of the stores."""
         return [store.name for store in self.stores]
+
+    def options(self, view: frozenset[str] | None) -> SearchOptions:
+        """Of the search, as an answer does it for readers of these groups."""
+        return {
+            "k": self.k, "where": self.where, "groups": view, "per_document": self.per_document,
+            "diversity": self.diversity, "expanded": True, "expand_tokens": self.expand_tokens,
+            "recency_half_life_days": self.recency_half_life_days,
+        }  # fmt: skip
 
     def view(self, caller: Caller) -> frozenset[str] | None:
         """The groups that the search is done with.
@@ -67,10 +85,13 @@ class Candidacy:
     """How one passage fared.
 
     Attributes:
-        outcome: `returned`; `below_k`; `replaced`: its document was read anew or removed in this moment; `filtered`:
-            the filter leaves it out; `hidden`: its groups do; `below_candidates`: too far down in both lists.
-        rank: from 1, in the final order; None for what dropped out before.
-        dense, sparse, fused, rerank: as in Scores. Each `_rank` counts from 1 in the list of that score.
+        outcome: `returned`; `expanded`: not returned, and given to the model since it stands near `expands`;
+            `duplicate`: it repeats `duplicate_of`; `capped`: its document has all the places that it may have;
+            `diversified`: too much like what is returned; `below_k`; `replaced`: its document was read anew or removed
+            in this moment; `filtered`: the filter leaves it out; `hidden`: its groups do; `below_candidates`: too far
+            down in both lists.
+        rank: from 1, of what is returned, then of what is below k; None for what dropped out.
+        dense, sparse, fused, rerank, recency: as in Scores. Each `_rank` counts from 1 in the list of that score.
         terms: words of the question that the word index knows of the passage.
     """
 
@@ -91,7 +112,10 @@ class Candidacy:
     fused: float | None = None
     fused_rank: int | None = None
     rerank: float | None = None
+    recency: float | None = None
     terms: tuple[str, ...] = ()
+    duplicate_of: str | None = None
+    expands: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +125,9 @@ class SearchExplanation:
     Attributes:
         terms: the words of the question that the word index looks for; the others are too common.
         k, candidates: passages that are returned, and taken from each list before they are fused.
-        candidacies: in the final order, then those that dropped out.
+        per_document: passages of one document that may be returned; 0 is no limit.
+        candidacies: what is returned, what expands it, what was passed over for it, what is below k, and what dropped
+            out before.
         milliseconds: of each stage of the search itself.
         found: the search.
     """
@@ -110,6 +136,7 @@ class SearchExplanation:
     terms: tuple[str, ...]
     k: int
     candidates: int
+    per_document: int
     fusion: str
     candidacies: tuple[Candidacy, ...]
     found: SearchResult
@@ -141,7 +168,7 @@ async def explain_search(engine: Engine, asked: Asked, caller: Caller) -> Search
         QuothError: as `Retriever.search` and `Asked.view`.
     """
     view = asked.view(caller)
-    found = await engine.retriever.search(asked.names, asked.question, k=asked.k, where=asked.where, groups=view)
+    found = await engine.retriever.search(asked.names, asked.question, **asked.options(view))
     settings = engine.settings.retrieval
     k = settings.k if asked.k is None else asked.k
     limit = max(settings.candidates, k)
@@ -150,16 +177,21 @@ async def explain_search(engine: Engine, asked: Asked, caller: Caller) -> Search
         wide = await engine.retriever.candidates(asked.names, asked.question, limit, groups=caller.groups)
         seen = {candidate.chunk_id for candidate in found.trace.fused}
         dropped = [candidate for candidate in fuse(wide, settings) if candidate.chunk_id not in seen]
-    told = await in_thread(_tell, engine, asked, found, dropped, view)
-    candidacies = [replace(each, outcome="returned") if each.rank and each.rank <= k else each for each in told]
+    per_document = settings.per_document if asked.per_document is None else asked.per_document
+    candidacies = await in_thread(_tell, engine, asked, found, dropped, view, per_document)
     terms = tuple(terms_of(engine, asked.question))
-    return SearchExplanation(asked.question, terms, k, limit, settings.fusion, tuple(candidacies), found)
+    return SearchExplanation(asked.question, terms, k, limit, per_document, settings.fusion, tuple(candidacies), found)
 
 
 def _tell(
-    engine: Engine, asked: Asked, found: SearchResult, dropped: Sequence[Candidate], view: frozenset[str] | None
+    engine: Engine,
+    asked: Asked,
+    found: SearchResult,
+    dropped: Sequence[Candidate],
+    view: frozenset[str] | None,
+    per_document: int,
 ) -> list[Candidacy]:
-    """In the final order, then what is being replaced, then what was dropped."""
+    """All of them, in the order that SearchExplanation promises."""
     ids = [store.id for store in asked.stores]
     words = terms_of(engine, asked.question)
     ranked = {hit.chunk.id for hit in found.trace.ranked}
@@ -167,9 +199,10 @@ def _tell(
     hits = [*found.trace.ranked, *engine.documents.join(ids, rest)]
     places = Places(found.trace.lists, [candidate.chunk_id for candidate in found.trace.fused])
     told = [
-        replace(places.candidacy(engine, hit, words, "below_k"), rank=rank, score=hit.score)
-        for rank, hit in enumerate(hits, 1)
-    ]
+        replace(places.candidacy(engine, hit, words, fate.outcome), rank=fate.rank, score=hit.score,
+                duplicate_of=fate.duplicate_of, expands=hit.expands)
+        for hit, fate in _fates(found, hits, per_document)
+    ]  # fmt: skip
     known = {hit.chunk.id for hit in hits}
     told += [places.lost(candidate) for candidate in rest if candidate.chunk_id not in known]
     left = engine.documents.join(ids, dropped)
@@ -179,6 +212,40 @@ def _tell(
         is_readable = may_read(groups.get(hit.chunk.document_id, ()), view)
         told.append(nowhere.candidacy(engine, hit, words, "filtered" if is_readable else "hidden"))
     return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    outcome: Outcome
+    rank: int | None = None
+    duplicate_of: str | None = None
+
+
+def _fates(found: SearchResult, hits: Sequence[SearchHit], per_document: int) -> list[tuple[SearchHit, _Fate]]:
+    """What became of every candidate that is visible: the returned, the expanded, the passed over, those below k.
+
+    Args:
+        hits: the ranked ones of the search, then those that it did not get to.
+    """
+    taken = Counter(hit.chunk.document_id for hit in found.hits)
+    repeats = distinct(hits)[1]
+    shown = {hit.chunk.id for hit in (*found.hits, *found.expansion)}
+    over: list[tuple[SearchHit, _Fate]] = []
+    below: list[tuple[SearchHit, _Fate]] = []
+    for hit in hits:
+        id_ = hit.chunk.id
+        if id_ in shown:
+            continue
+        if id_ in repeats:
+            over.append((hit, _Fate("duplicate", duplicate_of=repeats[id_])))
+        elif per_document and taken[hit.chunk.document_id] >= per_document:
+            over.append((hit, _Fate("capped")))
+        elif id_ in found.trace.passed_over:
+            over.append((hit, _Fate(found.trace.passed_over[id_])))
+        else:
+            below.append((hit, _Fate("below_k", len(found.hits) + len(below) + 1)))
+    returned = [(hit, _Fate("returned", rank)) for rank, hit in enumerate(found.hits, 1)]
+    return [*returned, *((hit, _Fate("expanded")) for hit in found.expansion), *over, *below]
 
 
 def terms_of(engine: Engine, question: str) -> dict[str, frozenset[int]]:
@@ -211,7 +278,7 @@ class Places:
             ordinal=chunk.ordinal, excerpt=text if len(text) <= EXCERPT else f"{text[:EXCERPT]} …", outcome=outcome,
             dense=scores.dense, dense_rank=self._dense.get(chunk.id), sparse=scores.sparse,
             sparse_rank=self._sparse.get(chunk.id), fused=scores.fused if is_placed else None,
-            fused_rank=self._fused.get(chunk.id), rerank=scores.rerank,
+            fused_rank=self._fused.get(chunk.id), rerank=scores.rerank, recency=scores.recency,
             terms=tuple(word for word, terms in words.items() if not terms.isdisjoint(held)),
         )  # fmt: skip
 

@@ -26,7 +26,8 @@ def build_prompt(
     """Fit instructions, history, as many passages as there is room for, and the question into a budget.
 
     Args:
-        hits: best first; those that do not fit are left out whole, and the prompt's `hits` are those that stayed.
+        hits: best first, each among what expands it; those that do not fit are left out whole, what only expands
+            others before what was found, and the prompt's `hits` are those that stayed.
         instructions: what the model is told to do with them.
         budget_tokens: what the model takes, its answer taken off.
         count: tokens of a text.
@@ -61,14 +62,15 @@ def _fitting(
 ) -> tuple[str, list[str], list[SearchHit], int]:
     """The mark of the fences, the fenced passages that there is room for, their hits, and their tokens."""
     mark = draw_mark(text for hit in hits for text in (hit.chunk.text, hit.title, *hit.chunk.headings))
-    passages: list[str] = []
-    kept: list[SearchHit] = []
+    passages: dict[str, str] = {}
     used = 0
-    for hit in hits:
-        passage = fenced(len(kept) + 1, hit, mark)
+    for hit in sorted(hits, key=lambda hit: hit.expands is not None):
+        passage = fenced(len(passages) + 1, hit, mark)
         cost = count(passage)
         if used + cost <= room:
-            passages.append(passage)
-            kept.append(hit)
+            passages[hit.chunk.id] = passage
             used += cost
-    return mark, passages, kept, used
+    kept = [hit for hit in hits if hit.chunk.id in passages]
+    if any(hit.expands for hit in kept):  # they stand among the others, so that all are numbered anew
+        return mark, [fenced(number, hit, mark) for number, hit in enumerate(kept, 1)], kept, used
+    return mark, list(passages.values()), kept, used

@@ -104,7 +104,7 @@ class Recorder:
     def _note(self, event: Event) -> None:
         if isinstance(event, SourcesFound):
             self._stand_alone = event.question
-            self._sources = [_source(hit) for hit in event.hits]
+            self._sources = [_source(hit) for hit in (*event.hits, *event.expansion)]
             self._answerable = asdict(event.answerable) if event.answerable else None
         elif isinstance(event, TextDelta):
             self._text += event.text

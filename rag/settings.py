@@ -35,6 +35,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Precision = Literal["auto", "float32", "int8"]
+
+
 class EmbedderSettings(Section):
     """The model that turns text into vectors. Changing it asks for the store to be made anew."""
 
@@ -42,8 +45,13 @@ class EmbedderSettings(Section):
     backend: Literal["onnx", "sentence-transformers", "openai"] = Field("onnx", description="what runs it")
     base_url: str | None = Field(None, description="of an OpenAI-compatible server, for backend openai")
     api_key: SecretStr | None = Field(None, description="for backend openai")
-    threads: int = Field(0, ge=0, description="0 takes all cores")
-    batch_tokens: int = Field(4096, ge=64, description="padded tokens that go through the model at once")
+    threads: int = Field(0, ge=0, description="texts that are embedded at once; 0 takes all cores")
+    precision: Precision = Field(
+        "auto", description="of backend onnx: auto takes the model as it came; int8 is quantised once where it is not"
+    )
+    batch_tokens: int | None = Field(
+        None, ge=64, description="padded tokens that go through the model at once; without it what suits the backend"
+    )
     timeout_seconds: float = Field(60, gt=0, description="for backend openai")
 
 
@@ -89,14 +97,24 @@ class RetrievalSettings(Section):
 
     k: int = Field(6, ge=1, le=100, description="passages that an answer may quote")
     candidates: int = Field(100, ge=1, le=1000, description="taken from each list before they are fused")
-    fusion: Literal["sum", "rrf", "dbsf", "dense", "sparse"] = Field(
-        "sum", description="of the two lists; dense takes the first alone, sparse the list by words"
+    fusion: Literal["adaptive", "sum", "rrf", "dbsf", "dense", "sparse"] = Field(
+        "adaptive",
+        description="of the two lists; adaptive is a sum that leans towards the surer list, dense takes the first alone, "
+        "sparse the list by words",
     )
     dense_weight: float = Field(0.5, ge=0, le=1, description="share of cosine similarity in a sum, the rest is words")
     rerank: Literal["off", "auto", "on"] = Field("off", description="auto reranks only where the best are close")
     reranker: str = Field("cross-encoder/ms-marco-MiniLM-L-12-v2", description="as the hub names it, or a local path")
     rerank_budget_ms: float = Field(500, gt=0, description="as many passages are judged as fit into it")
     rerank_weight: float = Field(0.5, ge=0, le=1, description="share of the reranker, the rest is the fused score")
+    diversity: float = Field(0, ge=0, le=1, description="how much a passage loses by being like a better one")
+    per_document: int = Field(0, ge=0, le=100, description="passages of one document at most; 0 is no limit")
+    expand_tokens: int = Field(
+        0, ge=0, le=100_000, description="of what stands around the passages, given to the model besides; 0 is nothing"
+    )
+    recency_half_life_days: float = Field(
+        0, ge=0, allow_inf_nan=False, description="the age at which newness counts half; 0 ignores dates"
+    )
 
 
 class IngestSettings(Section):

@@ -30,6 +30,10 @@ async def explain_search_results(
         k=body.k,
         where=body.filters,
         groups=frozenset(body.groups) if body.groups is not None else None,
+        per_document=body.per_document,
+        diversity=body.diversity,
+        expand_tokens=body.expand_tokens,
+        recency_half_life_days=body.recency_half_life_days,
     )
     explained = await explain_search(engine, asked, caller)
     told = {"object": "search.explanation", **explained.as_dict(body.limit), "expected": None}

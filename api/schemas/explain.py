@@ -34,6 +34,20 @@ class ExplainRequest(BaseModel):
         list[Name] | None,
         Field(max_length=MAX_GROUPS, description="whose view it is; without them, that of the key"),
     ] = None
+    per_document: Annotated[
+        int | None, Field(ge=0, le=100, description="passages of one document at most; 0 is no limit")
+    ] = None
+    diversity: Annotated[
+        float | None,
+        Field(ge=0, le=1, allow_inf_nan=False, description="how much a passage loses by being like a better one"),
+    ] = None
+    expand_tokens: Annotated[
+        int | None, Field(ge=0, le=100_000, description="of what stands around the passages; 0 is nothing")
+    ] = None
+    recency_half_life_days: Annotated[
+        float | None,
+        Field(ge=0, allow_inf_nan=False, description="the age at which newness counts half; 0 ignores dates"),
+    ] = None
     expected: Annotated[
         str | None,
         Field(min_length=1, max_length=4000, description="a document's id or URI, its upload's id, or a file's name"),
@@ -52,5 +66,8 @@ class SearchExplained(BaseModel):
     fusion: str
     milliseconds: Annotated[dict[str, float], Field(description="of each stage")]
     candidate_count: int
-    candidates: Annotated[list[Candidacy], Field(description="in the final order, then those that dropped out")]
+    candidates: Annotated[
+        list[Candidacy],
+        Field(description="the returned, those around them, those passed over, those below k, and the rest"),
+    ]
     expected: Expectation | None

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, tuple_, update
 
-from rag.attributes import file_id_of, of_user
+from rag.attributes import date_of, file_id_of, of_user
 from rag.documents import AttributeValue, Block, BlockKind, Candidate, Chunk, Locator, SearchHit, text_key
 from rag.ledger.connection import purge
 from rag.ledger.generations import GenerationKey, retire
@@ -19,6 +19,7 @@ from rag.ledger.inspection import Inspection
 from rag.ledger.jobs import note_indexed, note_withdrawn
 from rag.ledger.leases import Lease
 from rag.ledger.mending import Mending
+from rag.ledger.outlines import Outline, read_outlines
 from rag.ledger.refusals import drop
 from rag.ledger.store_files import claim
 from rag.ledger.tables import chunks, documents, generations
@@ -234,6 +235,11 @@ class Documents:
                 hits.append(_hit(row, candidate))
         return hits
 
+    def outlines(self, around: Sequence[Chunk], reach: int) -> list[Outline]:
+        """Where the chunks near these stand; see `read_outlines`."""
+        with self._engine.connect() as connection:
+            return read_outlines(connection, around, reach)
+
     def dump(self, store_id: str) -> list[tuple[str, str, int, str, str]]:
         """(uri, source hash, ordinal, chunk id, chunk text) of all chunks, sorted: what two equal stores agree on."""
         query = (
@@ -368,4 +374,5 @@ def _hit(row: Mapping[str, Any], candidate: Candidate) -> SearchHit:
     return SearchHit(
         store_id=row["store_id"], chunk=_chunk(row), title=row["title"], uri=row["uri"], score=score,
         scores=replace(scores), attributes=of_user(row["attributes"]), file_id=file_id_of(row["uri"]),
+        date=date_of(row["attributes"]),
     )  # fmt: skip
