@@ -42,6 +42,19 @@ def opened_onnx(model: str) -> Embedder:
 
 
 @lru_cache
+def opened_int8(folder: Path) -> Embedder:
+    """all-MiniLM-L6-v2 in int8, made in a folder of the tests."""
+    for path in resolve(MINILM, MODELS).path.iterdir():
+        (folder / path.name).symlink_to(path)
+    return onnx.open_onnx(EmbedderSettings(model=str(folder), precision="int8"), MODELS)
+
+
+@pytest.fixture(scope="session")
+def int8_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("minilm-int8")
+
+
+@lru_cache
 def opened_sentence_transformer(model: str) -> Embedder:
     from rag.backends.embedders import sentence_transformer
 
@@ -59,8 +72,10 @@ def lasting(embedder: Embedder) -> Opener:
     return opener
 
 
-@pytest.fixture(params=["onnx-bge", "onnx-minilm", "sentence-transformers-minilm", "openai", "langchain"])
-def opener(request: pytest.FixtureRequest) -> Iterator[Opener]:
+@pytest.fixture(
+    params=["onnx-bge", "onnx-minilm", "onnx-minilm-int8", "sentence-transformers-minilm", "openai", "langchain"]
+)
+def opener(request: pytest.FixtureRequest, int8_folder: Path) -> Iterator[Opener]:
     match request.param:
         case "onnx-bge":
             need(BGE)
@@ -68,6 +83,10 @@ def opener(request: pytest.FixtureRequest) -> Iterator[Opener]:
         case "onnx-minilm":
             need(MINILM, "model.onnx")
             yield lasting(opened_onnx(MINILM))
+        case "onnx-minilm-int8":
+            need(MINILM, "model.onnx")
+            pytest.importorskip("onnx")
+            yield lasting(opened_int8(int8_folder))
         case "sentence-transformers-minilm":
             need(MINILM)
             yield lasting(opened_sentence_transformer(MINILM))

@@ -21,6 +21,7 @@ from rag.tokens import EmbedderTokenizer, replace_surrogates
 
 WEIGHTS = ("model.safetensors", "model-00001-of-*.safetensors", "pytorch_model.bin")
 TYPICAL_TOKENS = 256
+BATCH_TOKENS = 4096
 
 
 async def create(settings: EmbedderSettings, models_dir: Path) -> SentenceTransformerEmbedder:
@@ -45,7 +46,7 @@ def _open(settings: EmbedderSettings, models_dir: Path) -> SentenceTransformerEm
     recipe = recipe_of(folder)
     model.max_seq_length = recipe.max_tokens
     tokenizer = Tokenizer.from_file(str(folder.file("tokenizer.json")))
-    return SentenceTransformerEmbedder(folder, weights, model, recipe, tokenizer, settings.batch_tokens)
+    return SentenceTransformerEmbedder(folder, weights, model, recipe, tokenizer, settings.batch_tokens or BATCH_TOKENS)
 
 
 class SentenceTransformerEmbedder:

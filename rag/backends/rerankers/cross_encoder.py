@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from tokenizers import Tokenizer
 
+from rag.backends.onnx_sessions import GRAPHS, INPUTS, RUNTIME_ERRORS, cores, open_session
 from rag.concurrency import in_thread
 from rag.errors import ConfigurationError, UpstreamError
 from rag.models.resolve import resolve
 from rag.settings import RetrievalSettings
 from rag.tokens import replace_surrogates
 
-INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
-GRAPHS = ("model.onnx", "onnx/model.onnx")
 LONGEST_PAIR = 512
 # A question takes at most this part of a pair: a passage that is not seen cannot be judged.
 QUESTION_SHARE = 3
-RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    runtime_errors.Fail,
-    runtime_errors.InvalidArgument,
-    runtime_errors.RuntimeException,
-    runtime_errors.InvalidGraph,
-    runtime_errors.InvalidProtobuf,
-    runtime_errors.NotImplemented,
-)
 
 
 async def create(settings: RetrievalSettings, models_dir: Path) -> CrossEncoder:
@@ -48,18 +40,14 @@ def _open(settings: RetrievalSettings, models_dir: Path) -> CrossEncoder:
     folder = resolve(settings.reranker, models_dir)
     graph = folder.file(*GRAPHS)
     tokenizer = Tokenizer.from_file(str(folder.file("tokenizer.json")))
-    try:
-        session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    except RUNTIME_ERRORS as error:
-        raise ConfigurationError(f"{graph} cannot be loaded: {error}. Delete its folder and pull it again.") from error
-    return CrossEncoder(folder.name, session, tokenizer)
+    return CrossEncoder(folder.name, open_session(graph), tokenizer)
 
 
 class CrossEncoder:
-    """Judges pairs one after the other on this machine's cores. Made by `create`.
+    """Judges as many pairs at once as there are cores. Made by `create`.
 
     Each pair runs alone: in a graph that is quantised dynamically a score would depend on the other pairs of its
-    batch, and padding would buy no speed. So the clock can be asked after every pair.
+    batch, and padding would buy no speed. So the clock can be asked before every pair.
     """
 
     def __init__(self, name: str, session: onnxruntime.InferenceSession, tokenizer: Tokenizer) -> None:
@@ -68,6 +56,7 @@ class CrossEncoder:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._tokenizer = tokenizer
+        self._workers = ThreadPoolExecutor(cores(), thread_name_prefix="quoth-rerank")
         self._inputs = {node.name for node in session.get_inputs()}
         if not self._inputs <= INPUTS or session.get_outputs()[0].shape[-1:] != [1]:
             raise ConfigurationError(
@@ -77,26 +66,29 @@ class CrossEncoder:
     async def score(self, question: str, passages: Sequence[str], budget_ms: float | None = None) -> list[float]:
         """Relevance of the first passages, 0 to 1. See Reranker."""
         deadline = None if budget_ms is None else time.perf_counter() + budget_ms / 1000
-        stop = asyncio.Event()
+        stop = threading.Event()
         try:
             return await in_thread(self._score, question, passages, deadline, stop)
         finally:
             stop.set()  # whoever no longer waits for the scores no longer needs them
 
     async def close(self) -> None:
-        """Nothing is open but memory."""
+        """Nothing is open but memory and threads that wait."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _score(
-        self, question: str, passages: Sequence[str], deadline: float | None, stop: asyncio.Event
+        self, question: str, passages: Sequence[str], deadline: float | None, stop: threading.Event
     ) -> list[float]:
         asked = self._tokenizer.encode(replace_surrogates(question), add_special_tokens=False).ids
         asked = asked[: LONGEST_PAIR // QUESTION_SHARE]
-        scores: list[float] = []
-        for passage in passages:
+
+        def judge(passage: str) -> float | None:
             if stop.is_set() or (deadline is not None and time.perf_counter() >= deadline):
-                break
-            scores.append(self._judge(asked, passage))
-        return scores
+                return None
+            return self._judge(asked, passage)
+
+        found = self._workers.map(judge, passages)
+        return [score for score in takewhile(lambda score: score is not None, found) if score is not None]
 
     def _judge(self, asked: list[int], passage: str) -> float:
         ids, kinds = self._pair(asked, passage)

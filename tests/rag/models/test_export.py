@@ -7,42 +7,17 @@ import pytest
 from rag.errors import ConfigurationError
 from rag.models import resolve
 from rag.models.export import export_onnx
-from rag.models.manifest import Manifest, sha256_of, write_manifest
+from rag.models.manifest import sha256_of
 from rag.models.pull import needs_export
 from rag.models.resolve import ModelFolder
+from tests.rag.models.tiny_bert import tiny_bert
 
 pytest.importorskip("onnx")
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "store", "a", "path", "is", "of", "every", "."]
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=300,
-    )
-    BertModel(config).save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "modules.json").write_text("[]")
-    weights = sha256_of(folder / "model.safetensors")
-    write_manifest(folder, Manifest("tiny/bert", "test", "1", {"model.safetensors": weights}, {}))
-    return resolve(str(folder), folder)
+    return tiny_bert(tmp_path_factory.mktemp("tiny"))
 
 
 def test_a_graph_is_made_checked_and_named_in_the_manifest(tiny: ModelFolder) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,10 @@ import onnxruntime
 import pytest
 from tokenizers import Tokenizer
 
-from rag.backends.embedders.onnx import batches, is_dynamically_quantised, open_onnx
+from rag.backends.embedders.onnx import Encoder, OnnxEmbedder, batches, open_onnx
+from rag.backends.onnx_sessions import is_dynamically_quantised
 from rag.errors import ConfigurationError, ModelNotFoundError, UpstreamError
+from rag.models.recipe import Recipe
 from rag.models.resolve import ModelFolder, installed
 from rag.settings import EmbedderSettings, load_settings
 
@@ -86,6 +90,103 @@ def test_bge_equals_a_plain_recipe() -> None:
 def test_a_quantised_graph_is_told_from_a_float_one() -> None:
     assert is_dynamically_quantised(folder_of(BGE).path / "model.onnx")
     assert not is_dynamically_quantised(folder_of(MINILM).path / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """all-MiniLM-L6-v2 in a folder of its own, where precision int8 makes its graph."""
+    pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("int8")
+    for path in folder_of(MINILM).path.iterdir():
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
+def test_int8_is_made_once_and_stays_near_float(quantised: Path) -> None:
+    settings = EmbedderSettings(model=str(quantised), precision="int8")
+    first = open_onnx(settings, quantised)
+    made = (quantised / "model.int8.onnx").stat().st_mtime_ns
+    vectors = asyncio.run(first.embed_passages(TEXTS))
+    assert ((vectors * embed(MINILM, TEXTS)).sum(axis=1)).min() > 0.97
+    again = open_onnx(settings, quantised)
+    assert (quantised / "model.int8.onnx").stat().st_mtime_ns == made
+    assert again.fingerprint == first.fingerprint
+    as_it_came = open_onnx(EmbedderSettings(model=str(quantised)), quantised)
+    assert as_it_came.fingerprint == open_onnx(EmbedderSettings(model=MINILM, precision="float32"), MODELS).fingerprint
+    assert as_it_came.fingerprint != first.fingerprint
+
+
+def test_a_vector_in_int8_does_not_depend_on_its_neighbours(quantised: Path) -> None:
+    embedder = open_onnx(EmbedderSettings(model=str(quantised), precision="int8", threads=3), quantised)
+    together = asyncio.run(embedder.embed_passages(TEXTS))
+    alone = [asyncio.run(embedder.embed_passages([text]))[0] for text in TEXTS]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_a_model_that_came_in_int8_has_no_float_graph() -> None:
+    folder_of(BGE)
+    with pytest.raises(ConfigurationError, match="PRECISION=auto"):
+        open_onnx(EmbedderSettings(model=BGE, precision="float32"), MODELS)
+    open_onnx(EmbedderSettings(model=BGE, precision="int8"), MODELS)
+
+
+class Node:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class GatedSession:
+    """A graph whose runs, but the first, wait for each other at a gate; one token is one number."""
+
+    def __init__(self, gate: Callable[[], object]) -> None:
+        self.gate, self.runs = gate, 0
+
+    def get_inputs(self) -> list[Node]:
+        return [Node("input_ids")]
+
+    def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.runs += 1
+        if self.runs > 1:
+            self.gate()
+        return [np.stack([feeds["input_ids"], np.ones_like(feeds["input_ids"])], axis=2).astype(np.float32)]
+
+
+def gated(session: GatedSession, folder: Path, threads: int) -> OnnxEmbedder:
+    tokenizer = Tokenizer.from_file(str(folder_of(BGE).path / "tokenizer.json"))
+    graph = folder / "model.onnx"
+    graph.write_bytes(b"a graph")
+    encoder = Encoder(session, tokenizer, Recipe("", "", "mean", 512), alone=True)
+    return OnnxEmbedder(ModelFolder("gated", folder, folder, None, None), graph, encoder, 64, threads)
+
+
+def test_as_many_texts_at_once_as_threads(tmp_path: Path) -> None:
+    """The gate opens when two runs stand before it; if they came one by one it would break."""
+    barrier = threading.Barrier(2, timeout=20)
+    embedder = gated(GatedSession(barrier.wait), tmp_path, threads=2)
+    assert asyncio.run(embedder.embed_passages(["word " * 60, "other " * 50])).shape == (2, 2)
+
+
+def test_texts_that_nobody_waits_for_are_not_embedded(tmp_path: Path) -> None:
+    begun, opened = threading.Event(), threading.Event()
+
+    def gate() -> None:
+        begun.set()
+        assert opened.wait(20)
+
+    session = GatedSession(gate)
+    embedder = gated(session, tmp_path, threads=1)
+
+    async def cancel() -> None:
+        task = asyncio.create_task(embedder.embed_passages(["word " * 60] * 50))
+        assert await asyncio.to_thread(begun.wait, 20)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        opened.set()
+
+    asyncio.run(cancel())
+    assert asyncio.run(embedder.embed_passages(["another"])).shape == (1, 2)
+    assert session.runs == 3  # the probe for the dimension, the text at the gate, and the other call's
 
 
 def test_a_remembered_query_cannot_be_changed() -> None:

@@ -37,6 +37,12 @@ def test_a_score_does_not_depend_on_the_other_pairs(model: CrossEncoder) -> None
     assert score(model, BERLIN, NEW_YORK, BERLIN * 3)[:2] == [*score(model, BERLIN), *score(model, NEW_YORK)]
 
 
+def test_scores_stand_in_the_order_of_the_passages(model: CrossEncoder) -> None:
+    """Long and short in turns, so that those which run at once end in another order."""
+    passages = [BERLIN * 8, NEW_YORK, "", BERLIN, NEW_YORK * 9, BERLIN * 2, "Berlin"]
+    assert score(model, *passages) == [score(model, passage)[0] for passage in passages]
+
+
 def test_no_time_judges_nothing_and_all_the_time_everything(model: CrossEncoder) -> None:
     assert score(model, BERLIN, NEW_YORK, budget_ms=0) == []
     assert len(score(model, *[NEW_YORK] * 7)) == 7
