@@ -1,6 +1,7 @@
 """BM25: terms of many scripts, and weights that agree with an independent library."""
 
 import math
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -24,9 +25,9 @@ ENCODER = BM25Encoder()
         ("The running dogs", ["run", "dog"]),
         ("max_tokens maxTokens", ["max_token", "max", "token", "maxtoken", "max", "token"]),
         ("error E-42 in v1.2", ["error", "e-42", "e", "42", "v1.2", "v", "1", "2"]),
-        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("नमस्ते दुनिया", ["नमस्त", "दुनिय"]),
         ("東京都に住む", ["東京", "京都", "都に", "に住", "住む"]),
-        ("Übergröße ﬁle", ["übergröss", "file"]),
+        ("Übergröße ﬁle", ["ubergross", "file"]),
         ("1,250 euros or 1250", ["1250", "euro", "1250"]),
         ("", []),
         ("the of --- !!", []),
@@ -47,9 +48,14 @@ def test_any_text_has_finite_weights_at_distinct_places(text: str) -> None:
 
 
 def test_what_is_asked_twice_counts_twice() -> None:
-    once, twice = ENCODER.encode_query("trains and seats"), ENCODER.encode_query("trains, trains and seats")
-    assert twice.indices == once.indices
-    assert sorted(twice.values) == [1.0, 2.0]
+    once, twice = (
+        ENCODER.encode_query("the trains and the seats"),
+        ENCODER.encode_query("trains, trains and seats of the"),
+    )
+    assert set(once.values) == {1.0}
+    said = dict(zip(twice.indices, twice.values, strict=True))
+    assert said[zlib.crc32(b"train")] == 2.0
+    assert said[zlib.crc32(b"seat")] == 1.0
 
 
 def test_passage_weights_do_not_depend_on_the_question() -> None:
