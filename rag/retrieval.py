@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from rag.concurrency import in_thread
 from rag.diversify import Choice, PassedOver, check_choice, choose, distinct, places_taken, pool_for
-from rag.documents import Candidate, SearchHit
+from rag.documents import Candidate, Scores, SearchHit
 from rag.errors import InvalidInputError, StorageError, StoreExpiredError
 from rag.expansion import expand, in_reading_order, reach_of
 from rag.filters import Filter
@@ -22,6 +22,7 @@ from rag.recency import by_recency, check_half_life
 from rag.reranking import is_close, rerank
 from rag.settings import RetrievalSettings
 from rag.telemetry import StageTimer, note_search
+from rag.ties import settle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -310,9 +311,12 @@ def _together(found: Sequence[CandidateLists], limit: int) -> CandidateLists:
     """The best of several stores; they share a collection, so that their scores compare."""
     if len(found) == 1:
         return found[0]
-    dense = sorted((c for lists in found for c in lists.dense), key=lambda c: (-(c.scores.dense or 0.0), c.chunk_id))
-    words = sorted((c for lists in found for c in lists.sparse), key=lambda c: (-(c.scores.sparse or 0.0), c.chunk_id))
-    return CandidateLists(tuple(dense[:limit]), tuple(words[:limit]))
+    dense = settle(((c.scores.dense or 0.0, c.chunk_id, c) for lists in found for c in lists.dense), limit)
+    words = settle(((c.scores.sparse or 0.0, c.chunk_id, c) for lists in found for c in lists.sparse), limit)
+    return CandidateLists(
+        tuple(replace(each, scores=Scores(dense=score)) for score, each in dense),
+        tuple(replace(each, scores=Scores(sparse=score)) for score, each in words),
+    )
 
 
 def _check(question: str, k: int | None) -> None:

@@ -7,7 +7,10 @@ with the last one wanted, more are asked for, up to a bound; a tie longer than t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
+
+from rag.ties import are_equal, settle
 
 MARGIN = 32
 MAX_MARGIN = 8192
@@ -28,12 +31,13 @@ def next_ask(rows: Sequence[Row], limit: int, asked: int) -> int | None:
         limit: how many are wanted, at least 1.
         asked: how many were asked for.
     """
-    settled = len(rows) < asked or rows[-1][3] < rows[limit - 1][3]
+    last = pairwise(row[3] for row in rows[limit - 1 :])
+    settled = len(rows) < asked or any(not are_equal(better, worse) for better, worse in last)
     if settled or asked >= limit + MAX_MARGIN:
         return None
     return min(limit + (asked - limit) * 8, limit + MAX_MARGIN)
 
 
 def cut(rows: Sequence[Row], limit: int) -> list[Row]:
-    """The best `limit` rows, by score, then by chunk id."""
-    return sorted(rows, key=lambda row: (-row[3], row[0]))[:limit]
+    """The best `limit` rows, by score, then by chunk id; rows of equal scores all have the best of these."""
+    return [(*row[:3], score) for score, row in settle(((row[3], row[0], row) for row in rows), limit)]
