@@ -94,11 +94,28 @@ def test_search_finds_where_it_says(examples: tuple[Path, dict[str, Any]]) -> No
     for hit in found["hits"]:
         assert set(hit) == {
             "chunk_id", "document_id", "uri", "title", "score", "text", "char_start", "char_end", "page_start",
-            "page_end", "headings", "locator",
+            "page_end", "headings", "locator", "expands",
         }  # fmt: skip
         path = Path(unquote(urlsplit(hit["uri"]).path))
         if path.suffix in (".md", ".txt"):
             assert path.read_text()[hit["char_start"] : hit["char_end"]] == hit["text"]
+
+
+def test_search_and_ask_take_a_filter(examples: tuple[Path, dict[str, Any]]) -> None:
+    data, _ = examples
+    everything = as_json(quoth("search", "annual leave days", "-k", "50", "--json", data=data))["hits"]
+    suffixes = {Path(unquote(urlsplit(hit["uri"]).path)).suffix for hit in everything}
+    assert {".md"} < suffixes
+    where = ("--where", 'type = md and path ~ "examples/*" and date > 1970-01-01')
+    hits = as_json(quoth("search", "annual leave days", "-k", "50", *where, "--half-life", "30", "--json", data=data))[
+        "hits"
+    ]
+    assert {hit["chunk_id"] for hit in hits} == {hit["chunk_id"] for hit in everything if hit["uri"].endswith(".md")}
+    told = as_json(quoth("search", "annual leave", *where, "--explain", "--json", data=data))
+    assert told["filter"].startswith('quoth.suffix in (".md"')
+    assert {"returned", "filtered"} <= {candidate["outcome"] for candidate in told["candidates"]}
+    nothing = as_json(quoth("ask", "How many days of leave?", "--where", "type = nothing", "--json", data=data))
+    assert (nothing["refused"], nothing["citations"]) == (True, [])
 
 
 def test_ask_cites_what_stands_in_the_file(examples: tuple[Path, dict[str, Any]]) -> None:
@@ -180,6 +197,8 @@ def test_status_and_stores(examples: tuple[Path, dict[str, Any]]) -> None:
         (["ask", "x"], {"QUOTH_CHAT__MODEL": "nonsense"}, 2, "QUOTH_CHAT__MODEL"),
         (["search", "x"], {"QUOTH_EMBEDDER__MODEL": "not/here"}, 3, "quoth models pull"),
         (["search", "  "], {}, 2, "empty"),
+        (["search", "x", "--where", "type = "], {}, 2, "expected a value"),
+        (["search", "x", "--half-life", "-1"], {}, 2, "half-life"),
         (["serve", "--host", "0.0.0.0"], {}, 2, "quoth keys create"),
         (["search", "x", "--data", "file/data"], {}, 2, "cannot be made"),
         (["search"], {}, 2, "question"),
