@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -75,6 +76,9 @@ def error_body(message: str, kind: str, code: str, param: str | None = None) -> 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+# What the validator calls the choices of a union, which stand in the path to a value but not in the body.
+_BRANCH = re.compile(r"constrained-\w+|(?:function-\w+|list|tagged-union|nullable)\[.*\]")
+
 UNEXPECTED = error_body("Something unexpected failed.", "server_error", "internal_error")
 
 
@@ -128,7 +132,7 @@ async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
         return response_of(HTTPException(415, "Send the body as JSON, with Content-Type: application/json."))
     if first["type"] == "json_invalid":
         return response_of(HTTPException(400, f"The body is not JSON: {first['ctx']['error']}"))
-    where = [str(part) for part in first["loc"] if part != "body"]
+    where = [str(part) for part in first["loc"] if part != "body" and not _BRANCH.fullmatch(str(part))]
     param = ".".join(where) or None
     if first["type"] == "extra_forbidden":
         return JSONResponse(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -25,6 +26,7 @@ from rag.errors import ConfigurationError, InvalidInputError, NotFoundError, Quo
 
 FAILED, REFUSED, NOT_THERE, SOME_FILES_FAILED, INTERRUPTED = 1, 2, 3, 4, 130
 FAULTS_REMAIN = SOME_FILES_FAILED
+NO_TEXT = re.compile("[\ud800-\udfff]")
 
 T = TypeVar("T")
 
@@ -43,8 +45,8 @@ def run(command: Callable[[Any], Coroutine[Any, Any, T]], data: Path | None = No
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on one line of standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """One JSON object on one line of standard output; what came in as bytes that are no text leaves as U+FFFD."""
+    sys.stdout.write(NO_TEXT.sub("\ufffd", json.dumps(value, ensure_ascii=False)) + "\n")
 
 
 def exit_code(error: QuothError) -> int:
