@@ -54,12 +54,18 @@ class Admission:
         finally:
             self._leave(key_id)
 
+    def require_room(self, key_id: str) -> None:
+        """Refuse at once what `slot` would refuse at once; takes nothing. Raises as `slot`."""
+        if self._may_enter(key_id):
+            return
+        if len(self._waiting) >= self._most_waiting or not self._may_wait(key_id):
+            raise _overloaded()
+
     async def _enter(self, key_id: str) -> None:
         if self._may_enter(key_id):
             self._take(key_id)
             return
-        if len(self._waiting) >= self._most_waiting or not self._may_wait(key_id):
-            raise _overloaded()
+        self.require_room(key_id)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((key_id, turn))
         try:

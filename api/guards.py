@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 MAX_HEADER_BYTES = 32_768
 # Less of a body that nobody wants is read and thrown away, so that the connection can be used again.
 MAX_UNREAD_BYTES = 65_536
+# What writes an answer takes a slot. Where there is none its body is not read.
+ANSWERING = frozenset({"/v1/chat/completions", "/v1/responses"})
 
 
 class Guard:
@@ -75,6 +77,8 @@ class Guard:
         _authorise(caller, scope["method"], scope["path"])
         budget = scope["state"]["budget"] = Budget(self._limits, caller.key_id)
         budget.admit()
+        if scope["path"] in ANSWERING and scope["method"] == "POST":
+            scope["app"].state.answers.require_room(caller.key_id)
 
 
 def _authorise(caller: Caller, method: str, path: str) -> None:

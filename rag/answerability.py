@@ -6,14 +6,18 @@ import math
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
 from rag.bm25 import BM25Encoder
+from rag.concurrency import in_thread
 from rag.documents import SearchHit
 from rag.events import Answerable
 from rag.retrieval import SearchResult
 from rag.sentences import split_sentences
+
+REMEMBERED: Final = 512  # passages, whose terms are found once
 
 _encoder = BM25Encoder()
 
@@ -38,12 +42,8 @@ def signals(question: str, hits: Sequence[SearchHit]) -> dict[str, float]:
         return dict.fromkeys(SIGNALS, 0.0)
     cosines = [hit.scores.dense or 0.0 for hit in hits]
     words = [hit.scores.sparse or 0.0 for hit in hits]
-    passages = [frozenset(_encoder.terms(hit.chunk.embedded_text)) for hit in hits]
-    sentences = (
-        frozenset(_encoder.terms(hit.chunk.text[start:end]))
-        for hit in hits
-        for start, end in split_sentences(hit.chunk.text)
-    )
+    passages = [_terms(hit.chunk.embedded_text) for hit in hits]
+    sentences = (found for hit in hits for found in _sentences(hit.chunk.text))
     longest = max(asked, key=lambda term: (len(term), term))
     return {
         "dense": max(cosines),
@@ -54,6 +54,16 @@ def signals(question: str, hits: Sequence[SearchHit]) -> dict[str, float]:
         "sentence": max((len(asked & found) / len(asked) for found in sentences), default=0.0),
         "rare": float(any(longest in found for found in passages)),
     }
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _terms(text: str) -> frozenset[str]:
+    return frozenset(_encoder.terms(text))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _sentences(text: str) -> list[frozenset[str]]:
+    return [frozenset(_encoder.terms(text[start:end])) for start, end in split_sentences(text)]
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,8 @@ class AnswerabilityJudge:
         calibration = own or self._default
         if calibration is None:
             return None
-        probability = calibration.probability(signals(found.question, found.hits)) if found.hits else 0.0
+        # Passages that were not found lately take some milliseconds, in which the event loop has better to do.
+        signs = await in_thread(signals, found.question, found.hits) if found.hits else {}
+        probability = calibration.probability(signs) if signs else 0.0
         threshold = calibration.threshold if self._threshold is None else self._threshold
         return Answerable(round(probability, 4), threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Unpack
 
 from rag.bare_urls import standing_in
+from rag.concurrency import in_thread
 from rag.condensing import Condenser
 from rag.containment import Containment
 from rag.conversation import Message
@@ -16,7 +18,7 @@ from rag.documents import SearchHit
 from rag.draft import Draft
 from rag.errors import QuothError, UpstreamUnavailableError
 from rag.events import Answerable, AnswerCompleted, AnswerFailed, Event, FinishReason, SourcesFound, TextDelta, Usage
-from rag.grounding import Grounder
+from rag.grounding import Grounder, prepare
 from rag.prompt_files import prompt_text
 from rag.prompting import build_prompt
 from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
@@ -110,7 +112,8 @@ class Answerer:
         deltas = self._model.stream(prompt, wanted)
         try:
             with timed("first_token"):
-                first = await anext(deltas)
+                # Meanwhile the passages are made ready, which would keep the event loop from everything else.
+                first, _ = await asyncio.gather(anext(deltas), in_thread(prepare, prompt.hits))
         except StopAsyncIteration:
             raise UpstreamUnavailableError(f"The model {self._model.name} ended without an answer.") from None
         except BaseException:

@@ -13,7 +13,7 @@ import regex
 LONGEST: Final = 40
 
 _NUMBERS = regex.compile(r"[ \t]?\[\d{1,3}(?:\s?[,;–-]\s?\d{1,3})*\]")
-_OPEN = regex.compile(r"[ \t]?(?:\[[\d\s,;–-]*)?$")
+_BEGUN = regex.compile(r"\[[\d\s,;–-]*")
 _FENCE = regex.compile(r"[ \t]*(?:```|~~~)")
 
 
@@ -35,8 +35,7 @@ class ClaimedNumbers:
     def feed(self, text: str) -> str:
         """Take the next characters; returns those that can be passed on."""
         text = self._held + text
-        still_open = _OPEN.search(text, max(0, len(text) - LONGEST))
-        end = still_open.start() if still_open else len(text)
+        end = _open_end(text)
         self._held = text[end:]
         return self._without(text[:end])
 
@@ -67,3 +66,11 @@ class ClaimedNumbers:
 
     def _is_in_code(self) -> bool:
         return self._is_fenced or bool(_FENCE.match(self._line)) or self._line.count("`") % 2 == 1
+
+
+def _open_end(text: str) -> int:
+    """Where the end of a text begins that may be the beginning of a number, with the space before it."""
+    at = text.rfind("[", max(0, len(text) - LONGEST))
+    if at < 0 or not _BEGUN.fullmatch(text, at):
+        at = len(text)
+    return at - 1 if text[at - 1 : at] in (" ", "\t") else at

@@ -9,8 +9,8 @@ from typing import Final
 
 from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
 
-# Deltas that come within this time of the last are one. A model at 50 tokens a second writes more slowly than that.
-WINDOW_SECONDS: Final = 0.015
+# Deltas that come within this time of the last are one: words that come 25 times a second look like a flow.
+WINDOW_SECONDS: Final = 0.04
 # Where the event loop is behind with its work, the time grows with that, so that all answers get on.
 LONGEST_WINDOW_SECONDS: Final = 0.1
 WINDOW_FOR_LATENESS: Final = 4
@@ -41,22 +41,16 @@ class GatheringChatModel:
         """Yield what the other writes. Raises as it does, behind what it wrote before."""
         basket = _Basket()
         filling = asyncio.create_task(basket.fill(self._model.stream(prompt, sampling)))
-        loop = asyncio.get_running_loop()
-        passed_at = 0.0
         try:
             while True:
-                await basket.changed()
-                lateness = loop.time() - basket.changed_at
-                window = min(WINDOW_SECONDS + WINDOW_FOR_LATENESS * lateness, LONGEST_WINDOW_SECONDS)
-                if not basket.is_over and loop.time() < passed_at + window:
-                    await basket.over_by(passed_at + window)
+                await basket.due()
                 if (delta := basket.empty()) is not None:
-                    passed_at = loop.time()
                     yield delta
                 elif basket.is_over:
                     break
             await filling
         finally:
+            basket.close()
             filling.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(filling, return_exceptions=True)
@@ -67,55 +61,67 @@ class GatheringChatModel:
 
 
 class _Basket:
-    """What was written and not yet passed on."""
+    """What was written and not yet passed on. A delta costs an append here; the rest is done once in a window."""
 
     def __init__(self) -> None:
         self.is_over = False
-        self.changed_at = 0.0  # when the first of them came
+        self._loop = asyncio.get_running_loop()
         self._deltas: list[ModelDelta] = []
         self._characters = 0
-        self._changed = asyncio.Event()
-        self._over = asyncio.Event()
+        self._passed_at = -LONGEST_WINDOW_SECONDS
+        self._window = WINDOW_SECONDS
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
 
     async def fill(self, deltas: AsyncIterator[ModelDelta]) -> None:
         """Take all that comes; waits while there is no room."""
-        loop = asyncio.get_running_loop()
         try:
             async for delta in deltas:
-                if not self._deltas:
-                    self.changed_at = loop.time()
                 self._deltas.append(delta)
                 self._characters += len(delta.text)
-                self._changed.set()
+                if len(self._deltas) == 1:
+                    self._plan()
                 if self._characters >= MOST_CHARACTERS:
                     self._room.clear()
                     await self._room.wait()
         finally:
-            self.is_over, self.changed_at = True, loop.time()
-            self._over.set()
-            self._changed.set()
+            self.is_over = True
+            self._due.set()
             close = getattr(deltas, "aclose", None)
             if close is not None:
                 await close()
 
-    async def changed(self) -> None:
-        """Wait until there is something, or no more will come."""
-        await self._changed.wait()
+    async def due(self) -> None:
+        """Wait until what is there is to be passed on, or no more will come."""
+        await self._due.wait()
 
-    async def over_by(self, due: float) -> None:
-        """Wait until a time of the loop, or until no more will come."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(due):
-                await self._over.wait()
+    def close(self) -> None:
+        """Let go of the timer."""
+        if self._timer:
+            self._timer.cancel()
+
+    def _plan(self) -> None:
+        """See to it that the first delta of a basket is not late."""
+        due = self._passed_at + self._window
+        if self._loop.time() >= due:
+            self._due.set()
+        else:
+            self._timer = self._loop.call_at(due, self._on_due, due)
+
+    def _on_due(self, due: float) -> None:
+        lateness = self._loop.time() - due
+        self._window = min(WINDOW_SECONDS + WINDOW_FOR_LATENESS * lateness, LONGEST_WINDOW_SECONDS)
+        self._due.set()
 
     def empty(self) -> ModelDelta | None:
         """All that is there as one."""
         deltas, self._deltas, self._characters = self._deltas, [], 0
+        self._passed_at = self._loop.time()
         self._room.set()
         if not self.is_over:
-            self._changed.clear()
+            self._due.clear()
         if len(deltas) <= 1:
             return deltas[0] if deltas else None
         return ModelDelta(

@@ -24,7 +24,7 @@ SUPPORTED: Final = 0.8
 WEAK: Final = 0.5
 LEAST_ORDER: Final = 0.6
 WINDOW: Final = 2
-PREPARED: Final = 256  # passages, of some ten kilobytes each
+PREPARED: Final = 512  # passages, of some ten kilobytes each
 
 _MARKUP = re.compile(r"[*_`#>|]+")
 _WORDS = re.compile(r"\w")
@@ -45,41 +45,31 @@ class Support:
     verdict: Verdict
 
 
-@dataclass(frozen=True)
 class _Window:
     """One or two sentences of a passage that follow each other, and their terms."""
 
-    span: tuple[int, int]
-    text: str
-    terms: tuple[str, ...]
+    __slots__ = ("distinct", "span", "terms", "text")
 
-    @cached_property
-    def distinct(self) -> frozenset[str]:
-        return frozenset(self.terms)
+    def __init__(self, span: tuple[int, int], text: str, terms: tuple[str, ...]) -> None:
+        self.span, self.text, self.terms = span, text, terms
+        self.distinct = frozenset(terms)
 
 
 class _Text:
-    """The text of a passage, prepared for matching once; the same passages are found again and again."""
+    """The text of a passage, prepared for matching once; the same passages are found again and again.
+
+    All at once, so that a thread that prepares and one that matches never wait for each other.
+    """
 
     def __init__(self, text: str) -> None:
-        self._text = text
-
-    @cached_property
-    def verbatim(self) -> VerbatimText:
-        return VerbatimText(self._text)
-
-    @cached_property
-    def words(self) -> frozenset[str]:
-        return frozenset(words_of(self._text))
-
-    @cached_property
-    def windows(self) -> list[_Window]:
-        spans = split_sentences(self._text)
-        terms = [_terms(self._text[start:end]) for start, end in spans]
-        return [
+        spans = split_sentences(text)
+        terms = [_terms(text[start:end]) for start, end in spans]
+        self.verbatim = VerbatimText(text)
+        self.words = frozenset(words_of(text))
+        self.windows = [
             _Window(
                 (begin, spans[last][1]),
-                self._text[begin : spans[last][1]],
+                text[begin : spans[last][1]],
                 tuple(chain.from_iterable(terms[first : last + 1])),
             )
             for first, (begin, _) in enumerate(spans)
@@ -88,6 +78,12 @@ class _Text:
 
 
 _prepared = lru_cache(maxsize=PREPARED)(_Text)
+
+
+def prepare(hits: Sequence[SearchHit]) -> None:
+    """Prepare the passages of an answer, some milliseconds of work, before its first sentence is checked."""
+    for hit in hits:
+        _prepared(hit.chunk.text)
 
 
 @dataclass(frozen=True)

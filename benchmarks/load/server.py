@@ -27,7 +27,7 @@ from cli.server import _listen
 from cli.serving import GracefulServer
 from ingest.pipeline import Ingestor
 from rag.answering import Answerer
-from rag.assembly import open_engine
+from rag.assembly import open_engine, open_judge
 from rag.gathering import GatheringChatModel
 from rag.protocols import ModelDelta, Prompt, Sampling
 from rag.settings import load_settings
@@ -117,6 +117,7 @@ class Beside:
         return {
             "tasks": len(asyncio.all_tasks()), "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
             "resident_mb": round(resident / 1e6, 1), "open": self._model.open, "closed": closed,
+            "cpu_seconds": time.process_time(),
         }  # fmt: skip
 
 
@@ -152,7 +153,8 @@ async def main(folder: Path) -> None:
 
             @asynccontextmanager
             async def opening(_: Any) -> AsyncIterator[Live]:
-                yield Live(engine, Answerer(engine.retriever, GatheringChatModel(model), settings.chat))
+                judge = open_judge(engine).judge
+                yield Live(engine, Answerer(engine.retriever, GatheringChatModel(model), settings.chat, judge=judge))
 
             app = create_app(settings, opening)
             listener = _listen("127.0.0.1", 0)

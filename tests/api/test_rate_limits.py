@@ -231,6 +231,27 @@ def test_beyond_the_slots_a_few_wait_and_the_others_are_refused_before_any_work(
         assert reply.headers["x-request-id"]
 
 
+def test_what_is_refused_for_want_of_room_is_refused_before_its_body_is_read(tmp_path: Path) -> None:
+    async def go() -> tuple[int, list[int]]:
+        read, statuses = 0, []
+
+        async def body() -> AsyncIterator[bytes]:
+            nonlocal read
+            read += 1
+            yield b"{"  # which no route would take
+
+        async with (
+            keyed_app(tmp_path, max_concurrent_answers=1, max_waiting_answers=0) as served,
+            served.app.state.answers.slot(""),
+        ):
+            for path in ("/v1/chat/completions", "/v1/responses", "/v1/embeddings"):
+                sent = {"content": body(), "headers": {"content-type": "application/json"}}
+                statuses.append((await served.call(None, "POST", path, **sent)).status_code)
+        return read, statuses
+
+    assert asyncio.run(go()) == (1, [503, 503, 400])
+
+
 def test_one_key_cannot_take_every_slot() -> None:
     async def go() -> tuple[int, int, bool]:
         admission = Admission(8, 0)

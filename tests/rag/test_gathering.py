@@ -71,6 +71,12 @@ def test_a_slow_model_is_passed_on_word_by_word() -> None:
     assert asyncio.run(drive()) == ["0", "1", "2", "3"]
 
 
+def test_words_that_come_soon_after_the_first_are_joined() -> None:
+    deltas = asyncio.run(all_of(SteadyModel(1000, 0.0)))
+    assert deltas[0].text == "0 "
+    assert len(deltas) < 50
+
+
 def test_a_failure_comes_behind_what_was_written() -> None:
     async def drive() -> list[str]:
         seen: list[str] = []

@@ -1,8 +1,10 @@
 """A sentence is found word for word, whatever became of its white space and typography."""
 
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag.hidden_text import INVISIBLE
 from rag.verbatim import VerbatimText
 
 TEXT = "Use `List[T]`  or\n<T> for it. The “rate” is 5–7 %, therapists’ own."
@@ -47,3 +49,10 @@ def test_every_run_of_whole_words_is_found_and_slices_back(text: str, data: st.D
         cut = [at for at in (start, end) if 0 < at < len(text) and text[at - 1].isalnum() and text[at].isalnum()]
         spaced = wanted != wanted.strip(" \n*")
         assert cut or spaced
+
+
+def test_whatever_is_white_space_control_or_invisible_in_all_of_unicode_does_not_matter() -> None:
+    every = "".join(map(chr, range(0x110000)))
+    left_out = "".join(regex.findall(rf"[\s\p{{Cc}}*`{INVISIBLE}]", every))
+    assert len(left_out) > 4000
+    assert found(f"Use{left_out}List") == "Use `List"
