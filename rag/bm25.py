@@ -32,6 +32,7 @@ B = 0.65
 AVERAGE_WORDS = 110
 MAX_WORD = 64
 WORDS_PER_CHARACTER = 1 / 3  # of scripts without spaces; otherwise their passages would be taken for long ones
+MAX_UNTOLD = 16  # different words; more that do not tell their language are of one that passages do not tell, either
 PAIR, TRIPLE = 2, 3  # Thai and its neighbours spell their vowels out: it takes more characters to make a word
 
 _RUN = regex.compile(r"[\p{L}\p{M}\p{N}_]+(?:[.\-][\p{L}\p{M}\p{N}_]+)*")
@@ -40,6 +41,7 @@ _SPELLED = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _UNSPACED = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+|[\p{Han}\p{Hiragana}\p{Katakana}ー]+|\p{Hangul}+")
 _PART = regex.compile(r"\p{Lu}?[\p{Ll}\p{Lo}\p{M}]+|\p{Lu}+(?!\p{Ll})|\p{N}+|[\p{L}\p{M}]+")
 _NAME = regex.compile(r"[\p{N}_]")  # belongs to no language
+_UNACCENTED = ("english", "greek", "hindi")  # whose stemmers do as well without accents
 _CHARACTER = regex.compile(r"\X")
 
 
@@ -82,7 +84,10 @@ class BM25Encoder:
     def encode_query(self, text: str) -> SparseVector:
         """How often each term stands in the question: what is said twice counts twice."""
         words, runs = _split(text)
-        languages = candidates_of(_folded(Counter(words)), self._default)
+        said = _folded(Counter(words))
+        languages = candidates_of(said, self._default)
+        if not languages and len(said) > MAX_UNTOLD:
+            languages = (self._default,)
         stop_words = self._stop_words(languages[0] if languages else self._default)
         counts = Counter(
             term
@@ -139,6 +144,8 @@ class BM25Encoder:
     def _stem(self, form: str, language: str) -> str:
         if language == "turkish":
             form = form.replace("I", "ı").replace("İ", "i")
+        if language in _UNACCENTED:
+            return self._stemmers[language].stem(fold(form.casefold()))
         stem = self._stemmers[language].stem(form.casefold())
         # In Vietnamese the accents are the word; without them it is found as it is written.
         return stem if language == "vietnamese" else fold(stem)
