@@ -31,6 +31,13 @@ def test_candidates_are_told_of_with_scores_and_times(library: LibraryServer) ->
     assert found["milliseconds"]["vectors"] >= 0
 
 
+def test_a_request_may_cap_documents_and_expand(library: LibraryServer) -> None:
+    found = explained(library, k=1, per_document=1, diversity=0.5, expand_tokens=500)
+    assert [each["outcome"] for each in found["candidates"]].count("returned") == 1
+    assert {"diversify", "expand"} <= set(found["milliseconds"])
+    assert "expand" not in explained(library, k=1, expand_tokens=0)["milliseconds"]
+
+
 def test_filters_are_those_of_a_vector_store(library: LibraryServer) -> None:
     found = explained(library, filters={"type": "eq", "key": "year", "value": 2024}, expected="travel.md")
     assert [each["title"] for each in found["candidates"] if each["outcome"] == "returned"] == ["board"]
@@ -68,7 +75,7 @@ def test_no_file_of_this_machine_is_looked_for(library: LibraryServer) -> None:
     [
         {"question": " "}, {"question": "x" * 100_001}, {"k": 0}, {"k": 101}, {"k": "many"}, {"limit": 0},
         {"stores": []}, {"stores": ["default"] * 11}, {"filters": {"type": "and"}}, {"groups": [""]}, {"top_k": 3},
-        {"expected": ""},
+        {"expected": ""}, {"per_document": -1}, {"diversity": 1.1}, {"diversity": -0.1}, {"expand_tokens": -1},
     ],
 )  # fmt: skip
 def test_what_is_out_of_bounds_is_refused(library: LibraryServer, body: dict[str, Any]) -> None:

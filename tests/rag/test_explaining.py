@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,14 +30,14 @@ TEXTS = {
 
 
 @contextmanager
-def made(folder: Path) -> Iterator[Engine]:
-    """Four files of a folder; two uploads, one for the board; three candidates are taken from each list."""
+def made(folder: Path, candidates: int = 3) -> Iterator[Engine]:
+    """Four files of a folder; two uploads, one for the board; so many candidates are taken from each list."""
     docs = folder / "docs"
     docs.mkdir()
     for name, text in TEXTS.items():
         (docs / name).write_text(text)
     (docs / "broken.pdf").write_bytes(b"%PDF-1.4 and then nothing")
-    settings = load_settings({"data_dir": folder / "data", "retrieval": {"candidates": 3, "k": 2}})
+    settings = load_settings({"data_dir": folder / "data", "retrieval": {"candidates": candidates, "k": 2}})
     ledger = connect(settings.data_dir)
     engine = make_engine(settings, ledger, MemoryChunkStore(DIMENSION), BagOfWordsEmbedder(), "fake")
     asyncio.run(Ingestor(engine).run([docs], "default"))
@@ -61,6 +62,13 @@ def own(tmp_path: Path) -> Iterator[Engine]:
         yield engine
 
 
+@pytest.fixture
+def wide(tmp_path: Path) -> Iterator[Engine]:
+    """Every passage is a candidate."""
+    with made(tmp_path, 100) as engine:
+        yield engine
+
+
 QUESTION = "Which class are trains booked in?"
 
 
@@ -80,6 +88,16 @@ def expected(
 
     async def go() -> Expectation:
         return await explain_expected(engine, asked, await explain_search(engine, asked, caller), name, caller)
+
+    return asyncio.run(go())
+
+
+def why(engine: Engine, name: str, **how: Any) -> tuple[SearchExplanation, Expectation]:
+    asked = Asked([engine.stores.get("default")], QUESTION, **how)
+
+    async def go() -> tuple[SearchExplanation, Expectation]:
+        found = await explain_search(engine, asked, Caller())
+        return found, await explain_expected(engine, asked, found, name, Caller())
 
     return asyncio.run(go())
 
@@ -185,3 +203,76 @@ def test_a_name_of_several_documents_is_refused(own: Engine, tmp_path: Path) -> 
     with pytest.raises(InvalidInputError, match="2 documents end like"):
         expected(own, "trains.txt")
     assert expected(own, "more/trains.txt").document_id == document(own, "more/trains.txt")
+
+
+def long(engine: Engine, folder: Path, *names: str) -> None:
+    """Documents of many chunks about trains, all the same."""
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        parts = (
+            f"## Part {n}\n\nTrains are booked in class {n}. {'Which class are trains booked in? ' * 20}\n"
+            for n in range(6)
+        )
+        (folder / name).write_text("# Trains\n\n" + "\n".join(parts))
+        asyncio.run(Ingestor(engine).run([folder / name], "default"))
+
+
+def test_a_repeated_passage_takes_no_second_place(own: Engine, tmp_path: Path) -> None:
+    (tmp_path / "copies").mkdir()
+    (tmp_path / "copies" / "zug.txt").write_text(TEXTS["trains.txt"])
+    asyncio.run(Ingestor(own).run([tmp_path / "copies"], "default"))
+    found, copy = why(own, "zug.txt")
+    original = expected(own, "docs/trains.txt")
+    # Which of the two comes first depends on the rest of their words; the other one is told of.
+    first, second = (original, copy) if original.verdict == "returned" else (copy, original)
+    assert (first.verdict, second.verdict) == ("returned", "duplicate")
+    assert first.uri is not None
+    assert first.uri in second.sentence
+    assert "was returned" in second.sentence
+    (told,) = (each for each in found.candidacies if each.outcome == "duplicate")
+    assert (told.document_id, told.duplicate_of, told.rank) == (second.document_id, found.candidacies[0].chunk_id, None)
+    assert [each.outcome for each in found.candidacies].count("returned") == 2
+
+
+def test_what_a_cap_keeps_out_is_told(wide: Engine, tmp_path: Path) -> None:
+    long(wide, tmp_path, "more/rail.md")
+    rail = document(wide, "rail.md")
+    free, _ = why(wide, "rail.md", k=3)
+    assert sum(each.document_id == rail for each in free.candidacies[:3]) > 1
+    found, told = why(wide, "rail.md", k=3, per_document=1)
+    outcomes = [each.outcome for each in found.candidacies]
+    assert outcomes[:3] == ["returned"] * 3
+    assert [each.outcome for each in found.candidacies if each.document_id == rail].count("returned") == 1
+    capped = [each for each in found.candidacies if each.outcome == "capped"]
+    assert {each.document_id for each in capped} == {rail}
+    assert {each.rank for each in capped} == {None}
+    assert told.verdict == "returned"
+    assert f"keeps out {len(capped)} more" in told.sentence
+    assert [each.outcome for each in told.passages] == ["returned", "capped", "capped"]
+    assert "diversify" in found.found.milliseconds
+
+
+def test_what_likeness_keeps_out_is_told(wide: Engine, tmp_path: Path) -> None:
+    long(wide, tmp_path, "more/rail.md")
+    rail = document(wide, "rail.md")
+    found, _ = why(wide, "rail.md", k=3, diversity=0.9)
+    lost = [each for each in found.candidacies if each.outcome == "diversified"]
+    assert lost
+    assert rail in {each.document_id for each in lost}
+    worst = min(each.score or 0.0 for each in found.candidacies if each.outcome == "returned")
+    assert all((each.score or 0.0) >= worst for each in lost)
+    assert [each.rank for each in found.candidacies if each.rank] == list(
+        range(1, 1 + sum(each.rank is not None for each in found.candidacies))
+    )
+
+
+def test_what_is_given_to_the_model_besides_is_told(wide: Engine, tmp_path: Path) -> None:
+    long(wide, tmp_path, "more/rail.md")
+    found, _ = why(wide, "rail.md", k=1, expand_tokens=1000)
+    beside = [each for each in found.candidacies if each.outcome == "expanded"]
+    assert beside
+    assert {each.expands for each in beside} == {found.candidacies[0].chunk_id}
+    assert {each.chunk_id for each in beside} == {each.chunk.id for each in found.found.expansion}
+    assert len({each.chunk_id for each in found.candidacies}) == len(found.candidacies)
+    plain, _ = why(wide, "rail.md", k=1)
+    assert "expanded" not in {each.outcome for each in plain.candidacies}

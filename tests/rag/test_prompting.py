@@ -1,6 +1,7 @@
 """Prompts: within their budget, and documents fenced as data."""
 
 import re
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +36,23 @@ def test_a_prompt_never_exceeds_its_budget(sizes: list[int], turns: list[int], b
     assert prompt.messages[-1] == Message("user", "Why is it so?")
     assert all(kept.chunk.text in prompt.messages[0].content for kept in prompt.hits)
     assert all(hit in hits for hit in prompt.hits)
+
+
+def test_what_expands_a_passage_gives_way_to_what_was_found() -> None:
+    around = [replace(hit("beside " * 60, 1), expands="c2"), hit("found " * 60, 2), hit("other " * 60, 3)]
+
+    def kept(budget: int) -> list[int]:
+        prompt = build_prompt("Why?", [], around, instructions="Answer.", budget_tokens=budget, count=words)
+        numbers = [int(number) for number in re.findall(r"passage (\d+), from", prompt.messages[0].content)]
+        assert numbers == list(range(1, len(prompt.hits) + 1))
+        assert prompt.budget is not None
+        assert prompt.budget.passages == sum(
+            words(f"<<< mark passage {number}, from: Title > H\n{each.chunk.text}\n>>> mark\n")
+            for number, each in enumerate(prompt.hits, 1)
+        )
+        return [each.chunk.ordinal for each in prompt.hits]
+
+    assert [kept(budget) for budget in (400, 270, 180)] == [[1, 2, 3], [2, 3], [2]]
 
 
 def test_the_fence_is_drawn_anew_for_each_request() -> None:

@@ -9,11 +9,11 @@ import pytest
 from evals.indexing import build_index
 from evals.records import CorpusDocument, Dataset
 from rag.documents import Candidate, Scores
-from rag.errors import ConfigurationError, StorageUnavailableError
+from rag.errors import ConfigurationError, InvalidInputError, StorageUnavailableError
 from rag.fusion import distribution_based, reciprocal_rank
 from rag.ledger.stores import Store, Stores
 from rag.protocols import CandidateLists
-from rag.retrieval import Retriever, fuse
+from rag.retrieval import Retriever, SearchOptions, fuse
 from rag.settings import RetrievalSettings, load_settings
 from tests.fakes import fake_engine
 
@@ -39,7 +39,7 @@ def test_both_lists_are_fused_as_configured() -> None:
 
 
 def test_every_fusion_scores_within_0_and_1() -> None:
-    for fusion in ("sum", "rrf", "dbsf", "dense", "sparse"):
+    for fusion in ("adaptive", "sum", "rrf", "dbsf", "dense", "sparse"):
         for candidate in fuse(LISTS, RetrievalSettings(fusion=fusion)):
             assert 0 <= (candidate.scores.fused or 0) <= 1
 
@@ -77,7 +77,7 @@ def test_a_request_may_weigh_the_lists_and_leave_the_reranker_out(tmp_path: Path
     async def search() -> None:
         with fake_engine(tmp_path / "data") as engine:
             name = (await build_index(engine, dataset)).store
-            settings = RetrievalSettings(rerank="on", rerank_weight=1, dense_weight=0.25)
+            settings = RetrievalSettings(fusion="sum", rerank="on", rerank_weight=1, dense_weight=0.25)
             parts = engine.stores, engine.documents, engine.vectors, engine.embedder, engine.sparse
             plain, reranking = Retriever(*parts, settings), Retriever(*parts, settings, FixedReranker())
             as_set, by_words = [
@@ -119,6 +119,24 @@ def test_passages_that_are_not_visible_make_room_for_the_next(tmp_path: Path) ->
         rest = asyncio.run(engine.retriever.search(index.store, "trains 3", k=9)).hits
     assert [hit.chunk.id for hit in after] == [before[place].chunk.id for place in (1, 3, 4)]
     assert len(rest) == 7
+
+
+def test_repeated_words_make_room_for_the_next_and_options_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").touch()
+    texts = {"a": "trains run", "b": "trains run", "c": "trains", "d": "meals", "e": "trains run"}
+    dataset = Dataset(
+        "tiny", tmp_path, "ab", {name: CorpusDocument(name, "", text) for name, text in texts.items()}, {}, {}
+    )
+    with fake_engine(tmp_path / "data") as engine:
+        index = asyncio.run(build_index(engine, dataset))
+        found = asyncio.run(engine.retriever.search(index.store, "trains run", k=2))
+        assert [hit.chunk.text for hit in found.hits] == ["trains run", "trains"]
+        assert set(found.trace.repeats.values()) == {found.hits[0].chunk.id}
+        assert len(asyncio.run(engine.retriever.search(index.store, "trains run", k=9)).hits) == 3
+        wrong: tuple[SearchOptions, ...] = ({"per_document": -1}, {"diversity": 2.0}, {"expand_tokens": -1})
+        for options in wrong:
+            with pytest.raises(InvalidInputError, match="must"):
+                asyncio.run(engine.retriever.search(index.store, "trains", **options))
 
 
 def test_words_alone_find_only_what_shares_a_word(tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
         ({}, "stor = 'x'", "stor"),
         ({}, "[chat]\nmodle = 'x'", "chat.modle"),
         ({}, "[retrieval]\nk = 0", "retrieval.k"),
+        ({}, "[retrieval]\ndiversity = 1.5", "retrieval.diversity"),
+        ({}, "[retrieval]\nper_document = -1", "retrieval.per_document"),
+        ({"QUOTH_RETRIEVAL__EXPAND_TOKENS": "-1"}, "", "retrieval.expand_tokens"),
         ({}, "not toml at all", "quoth.toml"),
     ],
 )
