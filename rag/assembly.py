@@ -234,13 +234,18 @@ async def open_reranker(settings: Settings) -> Reranker | None:
 
 
 def _open_vectors(settings: Settings, collection: str, dimension: int) -> ChunkStore:
-    if settings.qdrant.url is None:
+    qdrant = settings.qdrant
+    if qdrant.url is None:
         from rag.backends.vectors.qdrant_edge import EdgeChunkStore
 
-        return EdgeChunkStore(settings.data_dir, collection, dimension)
+        return EdgeChunkStore(
+            settings.data_dir, collection, dimension, index_from=qdrant.index_from, quantised=qdrant.quantised
+        )
     from rag.backends.vectors.qdrant_server import ServerChunkStore, connect
 
-    return ServerChunkStore(connect(settings.qdrant), collection, dimension)
+    return ServerChunkStore(
+        connect(settings.qdrant), collection, dimension, index_from=qdrant.index_from, quantised=qdrant.quantised
+    )
 
 
 async def delete_store(settings: Settings, name: str) -> None:

@@ -83,6 +83,8 @@ class QdrantSettings(Section):
     url: str | None = Field(None, description="of a Qdrant server; without it the engine runs in a process of its own")
     api_key: SecretStr | None = Field(None, description="of that server")
     grpc_port: Port = Field(6334, description="of that server")
+    index_from: int = Field(20_000, ge=0, description="chunks that are worth an index; 0 always searches exactly")
+    quantised: bool = Field(True, description="an index keeps a byte a dimension in memory, and the vectors on disk")
     timeout_seconds: float = Field(30, gt=0)
 
 

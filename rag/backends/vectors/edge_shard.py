@@ -10,16 +10,13 @@ from typing import Any, cast
 
 import qdrant_edge as edge
 
+from rag.backends.vectors.edge_config import Indexing, dense_params, exact_config, index_config
 from rag.backends.vectors.ranking import cut, first_ask, next_ask
-
-# The engine builds an HNSW graph in the optimizer only, which then runs for minutes and stops all else. With this
-# threshold (in KB) the optimizer only drops deleted points, at tens of thousands of kept ones a second, and search is
-# exact.
-NO_INDEX = 1_000_000_000
 
 # A log file of the engine is dropped once a later one is full and applied, so two files' worth pushes out what was.
 LOG_FILE_BYTES = 32 << 20
 FILLER_BYTES = 4 << 20
+COVERED = "indexed-points"  # a file beside the shard's own, once it has an index
 DELETED = "deleted-points"  # a file beside the shard's own, while what was deleted may still be read from its files
 
 Identity = tuple[str, str, str]
@@ -32,9 +29,15 @@ class Shard:
     Conditions are those of rag.backends.vectors.conditions, as they come off the wire.
     """
 
-    def __init__(self, path: Path, dimension: int) -> None:
-        """Open the folder, or create it: in a folder beside it first, so that a crash leaves none half made."""
-        config = _config(dimension)
+    def __init__(self, path: Path, dimension: int, build: Indexing | None = None) -> None:
+        """Open the folder, or create it: in a folder beside it first, so that a crash leaves none half made.
+
+        Args:
+            path: of the folder.
+            dimension: of the dense vectors.
+            build: what `optimise` makes of it; None for a shard that is served.
+        """
+        config = index_config(dimension, build) if build else exact_config(dimension)
         if not path.exists():
             draft = path.with_name(f".{path.name}.new")
             shutil.rmtree(draft, ignore_errors=True)
@@ -47,7 +50,10 @@ class Shard:
             created.close()
             draft.rename(path)
         self._shard = edge.EdgeShard.load(str(path), config)
+        self.path = path
+        self._builds_index = build is not None and build.from_points > 0
         self.dimension = dimension
+        self._sizes: tuple[int, int] | None = None  # until something is written
         self.dirty_since: float | None = None
         self._everything: dict[str, bool] = {}  # by corpus, until something is written
         self._deleted = path / DELETED
@@ -97,7 +103,7 @@ class Shard:
         """
         where = _filter(condition)
         queries: dict[str, Any] = {}
-        params: dict[str, Any] = {"dense": None, "sparse": None}
+        params: dict[str, Any] = {"dense": dense_params(), "sparse": None}
         if dense is not None:
             queries["dense"] = edge.Query.Nearest(_floats(dense), using="dense")
         if indices:
@@ -176,9 +182,40 @@ class Shard:
         self.dirty_since = None
 
     def _soil(self) -> None:
+        self._sizes = None
         self._everything.clear()
         if self.dirty_since is None:
             self.dirty_since = time.monotonic()
+
+    def sizes(self) -> tuple[int, int]:
+        """How many points there are, and how many of them no index covers."""
+        if self._sizes is None:
+            info = self._shard.info()
+            points, counted = int(info.points_count), int(info.indexed_vectors_count)
+            covered, counted_then = self._read_covered()
+            # The engine counts the vectors of an index until it is built anew, deleted or not, and every sparse one
+            self._sizes = points, min(points, max(points - covered, counted - counted_then)) if covered else points
+        return self._sizes
+
+    def optimise(self) -> None:
+        """Build what the configuration asks for, and drop what was deleted."""
+        if self.deleted_since is None:
+            self._shard.optimize()
+        self.purge()
+        self.flush()
+        info = self._shard.info()
+        if self._builds_index:
+            (self.path / COVERED).write_text(f"{info.points_count} {info.indexed_vectors_count}")
+        else:
+            (self.path / COVERED).unlink(missing_ok=True)
+
+    def _read_covered(self) -> tuple[int, int]:
+        """How many points there were when the index was built, and how many vectors the engine counted in indexes."""
+        try:
+            points, counted = (self.path / COVERED).read_text().split()
+        except FileNotFoundError:
+            return 0, 0
+        return int(points), int(counted)
 
     def purge(self) -> None:
         """Drop deleted points from the files, if there are any; takes as long as the kept ones are many.
@@ -213,20 +250,6 @@ def _document(payload: dict[str, Any] | None) -> tuple[str, str]:
     if payload is None:
         raise ValueError("a point has no payload")
     return payload["document"], payload["generation"]
-
-
-def _config(dimension: int) -> Any:
-    return edge.EdgeConfig(
-        vectors={"dense": edge.EdgeVectorParams(dimension, edge.Distance.Cosine)},
-        sparse_vectors={"sparse": edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
-        optimizers=edge.EdgeOptimizersConfig(
-            indexing_threshold=NO_INDEX,
-            max_segment_size=NO_INDEX,
-            default_segment_number=1,
-            deleted_threshold=0,
-            vacuum_min_vector_number=0,
-        ),
-    )
 
 
 def _filter(condition: list[Any]) -> Any:  # noqa: PLR0911 (one for each kind)

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from rag.backends.vectors import wire
+from rag.backends.vectors.edge_build import WRITES, Collection
+from rag.backends.vectors.edge_config import Indexing
 from rag.backends.vectors.edge_process import START_SECONDS, Workplace, acquire
-from rag.backends.vectors.edge_shard import Shard
 
 FLUSH_SECONDS = 3.0
 PURGE_SECONDS = 20.0  # what was deleted is gone from the files within a minute, and many deletions cost one purge
-OPERATIONS = frozenset({"upsert", "search", "count", "delete", "identities", "vectors", "flush"})
+READS = frozenset({"search", "count", "identities", "vectors"})
 
 
 class Worker:
@@ -36,7 +37,7 @@ class Worker:
     def __init__(self, place: Workplace, idle_seconds: float) -> None:
         self._place = place
         self._idle_seconds = idle_seconds
-        self._shards: dict[str, Shard] = {}
+        self._collections: dict[str, Collection] = {}
         self._engine = threading.Lock()
         self._clients = 0
         self._clients_lock = threading.Lock()
@@ -55,36 +56,35 @@ class Worker:
                 if listener in ready:
                     self._welcome(listener.accept()[0])
                 self._tidy()
-                if not self._clients and time.monotonic() - self._last_seen >= self._idle_seconds:
+                if self._is_idle() and time.monotonic() - self._last_seen >= self._idle_seconds:
                     return self._finish("idle", purge=True)
 
     def stop(self) -> None:
         """Make `run` return; fit for a signal handler."""
         self._wake.send(b".")
 
+    def _is_idle(self) -> bool:
+        """An index that is being built is worth waiting for: else one who ingests and leaves would never get it."""
+        return not self._clients and not any(each.is_building for each in list(self._collections.values()))
+
     def _patience(self) -> float:
         idle_left = self._last_seen + self._idle_seconds - time.monotonic()
-        return min(FLUSH_SECONDS, self._idle_seconds) if self._clients else max(0.0, min(FLUSH_SECONDS, idle_left))
+        return max(0.0, min(FLUSH_SECONDS, idle_left)) if self._is_idle() else min(FLUSH_SECONDS, self._idle_seconds)
 
     def _tidy(self) -> None:
-        """Flush what waits for it, and drop from the files what was deleted."""
+        """Flush what waits for it, drop from the files what was deleted, build what is due."""
         with self._engine:
-            for shard in self._shards.values():
+            for collection in self._collections.values():
                 try:
-                    if _is_due(shard.dirty_since, FLUSH_SECONDS):
-                        shard.flush()
-                    if _is_due(shard.deleted_since, PURGE_SECONDS):
-                        shard.purge()
+                    collection.tidy(FLUSH_SECONDS, PURGE_SECONDS)
                 except Exception as error:
                     log(f"tidying failed, and is tried again: {error!r}")
 
     def _finish(self, reason: str, *, purge: bool) -> str:
         """Close the collections and keep the engine's lock, so that no later request reaches them."""
         self._engine.acquire()
-        for shard in self._shards.values():
-            if purge:
-                shard.purge()
-            shard.close()
+        for collection in self._collections.values():
+            collection.end(purge=purge)
         return reason
 
     def _welcome(self, connection: socket.socket) -> None:
@@ -109,8 +109,7 @@ class Worker:
     def _answer(self, request: Any) -> tuple[wire.Outcome, Any]:
         """Do what is asked. The engine raises bare exceptions, and its panics are not even those."""
         try:
-            with self._engine:
-                return "done", self._do(request)
+            return "done", self._do(request)
         except Exception as error:
             log(f"{_name_of(request)} failed: {error!r}")
             return "failed", str(error)
@@ -124,22 +123,27 @@ class Worker:
                 return wire.PROTOCOL, str(self._place.data_dir), os.getpid()
             case ["exit"]:
                 return self.stop()
-            case ["open", str(collection), int(dimension)]:
-                return self._open(collection, dimension)
-            case [str(operation), str(collection), *arguments] if operation in OPERATIONS:
-                return getattr(self._shards[collection], operation)(*arguments)
+            case ["open", str(name), int(dimension), int(index_from), bool(quantised)]:
+                with self._engine:
+                    return self._open(name, dimension, Indexing(index_from, quantised))
+            case [str(operation), str(name), *arguments] if operation in READS:
+                with self._engine:
+                    return getattr(self._collections[name].shard, operation)(*arguments)
+            case [str(operation), str(name), *arguments] if operation in WRITES:
+                collection = self._collections[name]
+                with collection.writing, self._engine:
+                    return collection.write(operation, arguments)
         raise ValueError("the request is not known")
 
-    def _open(self, collection: str, dimension: int) -> None:
-        shard = self._shards.get(collection)
-        if shard is None:
-            self._shards[collection] = Shard(self._place.folder / collection, dimension)
-        elif shard.dimension != dimension:
-            raise ValueError(f"its vectors have {shard.dimension} dimensions")
-
-
-def _is_due(since: float | None, seconds: float) -> bool:
-    return since is not None and time.monotonic() - since >= seconds
+    def _open(self, name: str, dimension: int, indexing: Indexing) -> None:
+        """Open a collection. The client that came last says when it is indexed."""
+        collection = self._collections.get(name)
+        if collection is None:
+            self._collections[name] = Collection(self._place.folder, name, dimension, indexing, self._engine, log)
+        elif collection.shard.dimension != dimension:
+            raise ValueError(f"its vectors have {collection.shard.dimension} dimensions")
+        else:
+            collection.indexing = indexing
 
 
 def _name_of(request: Any) -> str:

@@ -1,7 +1,8 @@
 """Points in the Qdrant Edge engine on this machine: a client of the worker that owns the data folder.
 
 The API and any number of CLI processes may use one folder at once. A worker that died is started again and the call
-repeated, once; every operation may be repeated. Search is exact: the time of a search grows with the store.
+repeated, once; every operation may be repeated. Search is exact, and its time grows with the store, until an index is
+built: see edge_build.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class EdgeChunkStore:
         collection: str,
         dimension: int,
         *,
+        index_from: int = 0,
+        quantised: bool = True,
         idle_seconds: float = 30,
         timeout_seconds: float = 120,
     ) -> None:
@@ -58,6 +61,8 @@ class EdgeChunkStore:
             data_dir: the data folder, made if absent.
             collection: letters, digits, hyphens and underscores.
             dimension: of the dense vectors; another one than the collection has is a StorageError at the first call.
+            index_from: how many points are worth an index; it is built beside the running engine. 0 never builds any.
+            quantised: whether an index keeps one byte a dimension in memory, and the vectors on disk.
             idle_seconds: how long the worker stays without any client, if this client is the one to start it.
             timeout_seconds: the longest that one operation may take.
 
@@ -67,6 +72,7 @@ class EdgeChunkStore:
         self._place = Workplace.of(data_dir)
         self._collection = payload.check_collection(collection)
         self._dimension = dimension
+        self._indexing = index_from, quantised
         self._idle_seconds = idle_seconds
         self._timeout_seconds = timeout_seconds
         self._connections: deque[socket.socket] = deque()
@@ -242,7 +248,9 @@ class EdgeChunkStore:
                 await in_thread(stop_worker, self._place.data_dir)
                 connection.close()
                 return None
-            outcome, value = await _exchange(connection, wire.pack(("open", self._collection, self._dimension)))
+            outcome, value = await _exchange(
+                connection, wire.pack(("open", self._collection, self._dimension, *self._indexing))
+            )
         except (OSError, EOFError, wire.FrameError):
             connection.close()  # there is none, or it ends just now
             return None

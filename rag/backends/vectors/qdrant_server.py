@@ -44,6 +44,9 @@ BUSY_CODES = frozenset({
     grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED,
 })  # fmt: skip
 IDENTITY = ["document", "generation"]
+DENSE_PARAMS = models.SearchParams(
+    hnsw_ef=128, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0)
+)
 
 
 def connect(settings: QdrantSettings) -> AsyncQdrantClient:
@@ -67,7 +70,15 @@ def connect(settings: QdrantSettings) -> AsyncQdrantClient:
 class ServerChunkStore:
     """One collection of a server, made when it is first used, with its payload indexes."""
 
-    def __init__(self, client: AsyncQdrantClient, collection: str, dimension: int) -> None:
+    def __init__(
+        self,
+        client: AsyncQdrantClient,
+        collection: str,
+        dimension: int,
+        *,
+        index_from: int = 20_000,
+        quantised: bool = True,
+    ) -> None:
         """Nothing is sent before the first call.
 
         Args:
@@ -75,9 +86,13 @@ class ServerChunkStore:
             collection: letters, digits, hyphens and underscores.
             dimension: of the dense vectors; another one than the collection has is a StorageError at the first call.
 
+            index_from: how many points of a segment the server indexes; 0 none. Said when the collection is made.
+            quantised: whether an index keeps one byte a dimension in memory, and the vectors on disk. Likewise.
+
         Raises:
             InvalidInputError: the collection's name is none.
         """
+        self._indexing = index_from, quantised
         self._client = client
         self._collection = payload.check_collection(collection)
         self._dimension = dimension
@@ -195,7 +210,7 @@ class ServerChunkStore:
     ) -> dict[str, list[Row]]:
         # Without a corpus the server counts in deleted points, until its optimizer drops them
         rarity = models.SearchParams(idf=models.IdfCorpusParams(corpus=corpus))
-        params = {payload.DENSE: None, payload.SPARSE: rarity}
+        params = {payload.DENSE: DENSE_PARAMS, payload.SPARSE: rarity}
         found: dict[str, list[Row]] = {}
         asks: dict[str, int] = dict.fromkeys(queries, first_ask(limit))
         while asks:
@@ -266,10 +281,18 @@ class ServerChunkStore:
             )
 
     async def _create(self) -> bool:
+        index_from, quantised = self._indexing
+        int8 = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+        dense = models.VectorParams(
+            size=self._dimension, distance=models.Distance.COSINE, on_disk=True if quantised else None
+        )
         return await self._client.create_collection(
             self._collection,
-            vectors_config={payload.DENSE: models.VectorParams(size=self._dimension, distance=models.Distance.COSINE)},
+            vectors_config={payload.DENSE: dense},
             sparse_vectors_config={payload.SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+            hnsw_config=models.HnswConfigDiff(m=16, ef_construct=128),
+            quantization_config=models.ScalarQuantization(scalar=int8) if quantised else None,
+            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=index_from * self._dimension * 4 // 1024),
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import ormsgpack
 
-PROTOCOL = 3
+PROTOCOL = 4
 MAX_FRAME_BYTES = 64 << 20
 
 Outcome = Literal["done", "failed"]
