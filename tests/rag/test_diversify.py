@@ -22,16 +22,18 @@ def ids(hits: Any) -> list[str]:
     return [each.chunk.id for each in hits]
 
 
-def plain_mmr(scores: NDArray[Any], cosines: NDArray[Any], share: float, wanted: int) -> list[int]:
-    """As the paper writes it, one candidate at a time."""
+def plain_mmr(scores: NDArray[Any], cosines: NDArray[Any], share: float, wanted: int, cap: int = 99) -> list[int]:
+    """As the paper writes it, one candidate at a time; candidate i is of document i % 5."""
     chosen = [0]
-    while len(chosen) < min(wanted, len(scores)):
+    while len(chosen) < wanted:
         best, most = -1, -np.inf
         for i in range(len(scores)):
-            if i not in chosen:
+            if i not in chosen and sum(j % 5 == i % 5 for j in chosen) < cap:
                 value = (1 - share) * scores[i] - share * max(cosines[i, j] for j in chosen)
                 if value > most:
                     best, most = i, value
+        if best < 0:
+            break
         chosen.append(best)
     return chosen
 
@@ -43,11 +45,13 @@ def test_the_choice_is_that_of_a_plain_mmr(seed: int) -> None:
     vectors = random.normal(size=(number, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     scores = np.sort(random.uniform(size=number))[::-1]
-    hits = [hit(str(i), str(i), float(score)) for i, score in enumerate(scores)]
+    hits = [hit(str(i), str(i % 5), float(score)) for i, score in enumerate(scores)]
     exact = vectors.astype(np.float64)
     wanted = int(random.integers(1, 12))
-    found = choose(hits, wanted, diversity=share, vectors={str(i): vector for i, vector in enumerate(vectors)})
-    assert ids(found.hits) == [str(i) for i in plain_mmr(scores, exact @ exact.T, share, wanted)]
+    known = {str(i): vector for i, vector in enumerate(vectors)}
+    for cap in (0, 1, 2):
+        found = choose(hits, wanted, per_document=cap, diversity=share, vectors=known)
+        assert ids(found.hits) == [str(i) for i in plain_mmr(scores, exact @ exact.T, share, wanted, cap or 99)]
 
 
 def test_the_repetition_gives_way_to_what_is_new() -> None:
