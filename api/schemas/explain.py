@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.schemas.numbers import Whole
 from api.schemas.search_filters import FiltersBody
 from rag.expecting import Expectation
 from rag.explaining import Candidacy
@@ -28,7 +29,7 @@ class ExplainRequest(BaseModel):
         list[Name] | None,
         Field(min_length=1, max_length=MAX_STORES, description="names or ids; without them the default store"),
     ] = None
-    k: Annotated[int | None, Field(ge=1, le=100, description="passages that are returned")] = None
+    k: Annotated[int, Field(ge=1, le=100, strict=True, description="passages that are returned"), Whole] | None = None
     filters: FiltersBody = None
     groups: Annotated[
         list[Name] | None,
@@ -52,7 +53,9 @@ class ExplainRequest(BaseModel):
         str | None,
         Field(min_length=1, max_length=4000, description="a document's id or URI, its upload's id, or a file's name"),
     ] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_CANDIDACIES, description="candidates that are told of")] = 50
+    limit: Annotated[
+        int, Field(ge=1, le=MAX_CANDIDACIES, strict=True, description="candidates that are told of"), Whole
+    ] = 50
 
 
 class SearchExplained(BaseModel):
