@@ -8,7 +8,7 @@ as Hangul does, short runs of characters stand for words.
 A question is often too short to tell its language; it then asks for the stems of every language of its script. Stems of
 another language than the script's own carry its name, so that those of languages that a store does not hold find
 nothing, instead of other words. Beside such a stem stands the word as written, for names that are asked for in another
-language. docs/decisions/0013 says what was measured.
+language. docs/decisions/0014 says what was measured.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from rag.stemming import MAX_CACHED, Stemmer
 # Chosen on public sets: benchmarks/sparse.py.
 K1 = 1.5
 B = 0.65
-# The store knows no average length, so it is a constant: that of a chunk of 256 model tokens, in words that count.
-AVERAGE_WORDS = 110
+# The store knows no average length, so it is a constant, in words that count: about that of a passage of two hundred
+# tokens. The sets' own averages go from 48 to 453.
+AVERAGE_WORDS = 80
 MAX_WORD = 64
 WORDS_PER_CHARACTER = 1 / 3  # of scripts without spaces; otherwise their passages would be taken for long ones
 MAX_UNTOLD = 16  # different words; more that do not tell their language are of one that passages do not tell, either
