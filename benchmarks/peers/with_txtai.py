@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
 from txtai import Embeddings
 from txtai.pipeline import Segmentation
 
@@ -16,7 +16,9 @@ MOST_RESULTS = 10
 
 def ingest(folder: Path, store: Path) -> int:
     """Cut every file, and put the pieces under ids of their own; what is stored already is replaced."""
-    tokenizer = AutoTokenizer.from_pretrained(MODEL).backend_tokenizer
+    tokenizer = Tokenizer.from_file(str(Path(MODEL) / "tokenizer.json"))
+    tokenizer.no_truncation()  # its file may ask for it, and then all but the first chunk of a file would be lost
+    tokenizer.no_padding()
     cut = Segmentation(chunker="token", tokenizer=tokenizer, chunk_size=CHUNK_TOKENS, chunk_overlap=OVERLAP_TOKENS)
     rows = []
     for path in sorted(folder.rglob("*.md")):
@@ -27,6 +29,7 @@ def ingest(folder: Path, store: Path) -> int:
         embeddings.load(str(store))
     embeddings.upsert(rows)
     embeddings.save(str(store))
+    embeddings.close()
     return len(rows)
 
 
