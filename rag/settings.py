@@ -101,8 +101,8 @@ class RetrievalSettings(Section):
     candidates: int = Field(100, ge=1, le=1000, description="taken from each list before they are fused")
     fusion: Literal["adaptive", "sum", "rrf", "dbsf", "dense", "sparse"] = Field(
         "adaptive",
-        description="of the two lists; adaptive is a sum that leans towards the surer list, dense takes the first alone, "
-        "sparse the list by words",
+        description="of the two lists; adaptive is a sum that leans towards the surer list, dense takes the first "
+        "alone, sparse the list by words",
     )
     dense_weight: float = Field(0.5, ge=0, le=1, description="share of cosine similarity in a sum, the rest is words")
     rerank: Literal["off", "auto", "on"] = Field("off", description="auto reranks only where the best are close")

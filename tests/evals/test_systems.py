@@ -16,7 +16,7 @@ def write(path: Path, text: str) -> Path:
 def test_without_a_file_it_is_the_configured_settings() -> None:
     (system,) = read_systems([])
     assert system.name == "default"
-    assert system.settings.retrieval.fusion == "sum"
+    assert system.settings.retrieval.fusion == "adaptive"
 
 
 def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
