@@ -27,9 +27,9 @@ from evals.records import Dataset
 from evals.retrieval import judged
 from rag.assembly import open_reranker
 from rag.documents import SearchHit
+from rag.fusion import fuse
 from rag.protocols import Reranker
 from rag.reranking import rerank
-from rag.retrieval import fuse
 from rag.settings import RetrievalSettings, Settings, load_settings
 
 METRICS = ("ndcg@10", "recall@100")

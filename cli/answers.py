@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rag.conversation import Message
     from rag.events import AnswerCompleted
     from rag.recording import Recorder
-    from rag.retrieval import SearchOptions
+    from rag.searching import SearchOptions
     from rag.settings import Settings
 
 

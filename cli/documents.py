@@ -12,7 +12,7 @@ from cli.filtering import HalfLifeOption, WhereOption, check_where, filter_of
 
 if TYPE_CHECKING:
     from rag.documents import SearchHit
-    from rag.retrieval import SearchOptions
+    from rag.searching import SearchOptions
     from rag.settings import Settings
 
 

@@ -14,10 +14,10 @@ from rag.concurrency import in_thread
 from rag.documents import Candidate, Scores, SearchHit
 from rag.errors import InvalidInputError
 from rag.filters import Eq
+from rag.fusion import fuse
 from rag.ledger.documents import DocumentRecord, Indexed
 from rag.ledger.stores import Store, require_fingerprint
 from rag.protocols import CandidateLists
-from rag.retrieval import fuse
 
 if TYPE_CHECKING:
     import numpy as np

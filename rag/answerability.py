@@ -14,7 +14,7 @@ from rag.bm25 import BM25Encoder
 from rag.concurrency import in_thread
 from rag.documents import SearchHit
 from rag.events import Answerable
-from rag.retrieval import SearchResult
+from rag.searching import SearchResult
 from rag.sentences import split_sentences
 
 REMEMBERED: Final = 512  # passages, whose terms are found once

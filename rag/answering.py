@@ -23,7 +23,8 @@ from rag.prompt_files import prompt_text
 from rag.prompting import build_prompt
 from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
 from rag.refusal import refusal
-from rag.retrieval import Retriever, SearchOptions, SearchResult
+from rag.retrieval import Retriever
+from rag.searching import SearchOptions, SearchResult
 from rag.settings import ChatSettings
 from rag.telemetry import note_answer, note_stage, timed
 

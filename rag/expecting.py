@@ -13,10 +13,10 @@ from rag.concurrency import in_thread
 from rag.errors import InvalidInputError, NotFoundError
 from rag.explaining import Asked, Candidacy, Places, SearchExplanation, candidacy_dict, terms_of
 from rag.filters import And, Eq, Filter
+from rag.fusion import fuse
 from rag.ledger.files import FILE_ID
 from rag.ledger.library import Held, may_read
 from rag.protocols import CandidateLists
-from rag.retrieval import fuse
 
 if TYPE_CHECKING:
     from rag.assembly import Engine

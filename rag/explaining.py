@@ -15,10 +15,11 @@ from rag.diversify import distinct
 from rag.documents import Candidate, SearchHit
 from rag.errors import InvalidInputError
 from rag.filters import Filter
+from rag.fusion import fuse
 from rag.ledger.library import may_read
 from rag.ledger.stores import Store
 from rag.protocols import CandidateLists
-from rag.retrieval import SearchOptions, SearchResult, fuse
+from rag.searching import SearchOptions, SearchResult
 
 if TYPE_CHECKING:
     from rag.assembly import Engine

@@ -12,6 +12,8 @@ from dataclasses import replace
 from statistics import fmean, pstdev
 
 from rag.documents import Candidate, Scores
+from rag.protocols import CandidateLists
+from rag.settings import RetrievalSettings
 
 RRF_K = 60
 DBSF_DEVIATIONS = 3.0
@@ -19,6 +21,22 @@ DBSF_DEVIATIONS = 3.0
 # Chosen among 0.03, 0.06 and 0.1 on twelve sets: docs/retrieval.md.
 LEANING = 0.06
 LEANING_BOUNDS = (0.2, 0.8)
+
+
+def fuse(lists: CandidateLists, settings: RetrievalSettings) -> list[Candidate]:
+    """One ranking of the two lists, by the configured method; of one list its own order."""
+    match settings.fusion:
+        case "rrf":
+            return reciprocal_rank(lists.dense, lists.sparse)
+        case "dbsf":
+            return distribution_based(lists.dense, lists.sparse)
+        case "dense":
+            return normalised_sum(lists.dense, (), 1)
+        case "sparse":
+            return normalised_sum((), lists.sparse, 0)
+        case "sum":
+            return normalised_sum(lists.dense, lists.sparse, settings.dense_weight)
+    return adaptive_sum(lists.dense, lists.sparse, settings.dense_weight)
 
 
 def normalised_sum(dense: Sequence[Candidate], sparse: Sequence[Candidate], weight: float) -> list[Candidate]:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Unpack
 
 from rag.concurrency import in_thread
-from rag.diversify import Choice, PassedOver, check_choice, choose, distinct, places_taken, pool_for
+from rag.diversify import Choice, choose, distinct, places_taken, pool_for
 from rag.documents import Candidate, Scores, SearchHit
 from rag.errors import InvalidInputError, StorageError, StoreExpiredError
-from rag.expansion import expand, in_reading_order, reach_of
+from rag.expansion import expand, reach_of
 from rag.filters import Filter
-from rag.fusion import adaptive_sum, distribution_based, normalised_sum, reciprocal_rank
+from rag.fusion import fuse
 from rag.ledger.documents import Documents
 from rag.ledger.stores import Store, Stores, require_fingerprint
 from rag.protocols import CandidateLists, ChunkStore, Embedder, Reranker, SparseEncoder
-from rag.recency import by_recency, check_half_life
+from rag.recency import by_recency
 from rag.reranking import is_close, rerank
+from rag.searching import SearchOptions, SearchResult, Trace, as_asked, check_question
 from rag.settings import RetrievalSettings
 from rag.telemetry import StageTimer, note_search
 from rag.ties import settle
@@ -30,79 +31,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_QUESTION_CHARACTERS = 100_000
-RERANKED = 50  # more than the time is enough for, as a rule
-_NO_LISTS = CandidateLists((), ())
-_PER_SEARCH = ("per_document", "diversity", "expand_tokens", "recency_half_life_days")
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What a search went through.
-
-    Attributes:
-        lists: both.
-        fused: their fusion.
-        ranked: those of it that were joined with the ledger, each wording once, by their final scores.
-        repeats: chunk id of what was left out for that -> that of the ranked one in the same words.
-        passed_over: why ranked ones got no place, although others below them did, or places were left.
-    """
-
-    lists: CandidateLists = _NO_LISTS
-    fused: Sequence[Candidate] = ()
-    ranked: Sequence[SearchHit] = ()
-    repeats: Mapping[str, str] = field(default_factory=dict)
-    passed_over: Mapping[str, PassedOver] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Hits, best first, and the milliseconds that each stage took.
-
-    `expansion` is what stands around them, where that was asked for; each names its hit in `expands`.
-    """
-
-    question: str
-    hits: tuple[SearchHit, ...]
-    milliseconds: Mapping[str, float]
-    trace: Trace = Trace()
-    expansion: tuple[SearchHit, ...] = ()
-
-    @property
-    def passages(self) -> tuple[SearchHit, ...]:
-        """The hits, best first, each among what expands it in the order of the document."""
-        return in_reading_order(self.hits, self.expansion)
-
-
-class SearchOptions(TypedDict, total=False):
-    """How to search; what is left out, or None, is as configured.
-
-    Attributes:
-        k: passages at most.
-        where: what a passage must satisfy besides.
-        groups: of the caller, see `ChunkStore.search`.
-        dense_weight: share of cosine similarity, 0 to 1, in a weighted sum of the two lists, in place of what is
-            configured.
-        least_score: 0 to 1; passages whose score, which is relative to the best one's, is below it are left out.
-        reranked: False leaves the reranker out where one is configured.
-        per_document: passages of one document at most; 0 is no limit.
-        diversity: 0 to 1, how much a passage loses by being like a better one.
-        expanded: True adds what stands around the hits, see `SearchResult.expansion`.
-        expand_tokens: of that, at most.
-        recency_half_life_days: the age at which half of what newness adds to a score is gone; 0 ignores dates.
-    """
-
-    k: int | None
-    where: Filter | None
-    groups: frozenset[str] | None
-    dense_weight: float | None
-    least_score: float | None
-    reranked: bool
-    per_document: int | None
-    diversity: float | None
-    expanded: bool
-    expand_tokens: int | None
-    recency_half_life_days: float | None
+# To judge more of them changed nothing on twelve sets: docs/retrieval.md.
+RERANKED = 10
+# What may come to the front because it is new.
+RECONSIDERED = 50
 
 
 class Retriever:
@@ -141,30 +73,21 @@ class Retriever:
             FingerprintMismatchError: the store was embedded by another embedder.
             StorageError, UpstreamError: a part of the engine failed.
         """
-        settings, reranker = (
-            _as_asked(self._settings, options),
-            self._reranker if options.get("reranked", True) else None,
-        )
+        settings = as_asked(self._settings, options)
+        reranker = self._reranker if options.get("reranked", True) else None
         wanted = options.get("k") or settings.k
-        _check(question, options.get("k", wanted))
+        check_question(question, options.get("k", wanted))
         found = [await self._open(name) for name in _names(store)]
         ids = [each.id for each in found]
         note_search(ids)
         timer = StageTimer()
-        lists = await self._look(
-            found,
-            question,
-            max(settings.candidates, wanted),
-            settings,
-            options.get("where"),
-            options.get("groups"),
-            timer,
-        )
+        limit = max(settings.candidates, wanted)
+        lists = await self._look(found, question, limit, settings, options.get("where"), options.get("groups"), timer)
         with timer.stage("fuse"):
             fused = fuse(lists, settings)
         with timer.stage("join"):
-            is_judged = bool(reranker or settings.recency_half_life_days)
-            pool = max(pool_for(wanted, settings.diversity), RERANKED if is_judged else 0)
+            reconsidered = RECONSIDERED if settings.recency_half_life_days else RERANKED if reranker else 0
+            pool = max(pool_for(wanted, settings.diversity), reconsidered)
             hits, repeats = distinct(await in_thread(self._join, ids, fused, pool, settings.per_document))
         if reranker and (settings.rerank == "on" or is_close(hits, wanted)):
             with timer.stage("rerank"):
@@ -193,7 +116,7 @@ class Retriever:
         groups: frozenset[str] | None = None,
     ) -> CandidateLists:
         """The first `limit` of both lists, as `search` would fuse them. Raises as `search`."""
-        _check(question, limit)
+        check_question(question, limit)
         found = [await self._open(name) for name in _names(store)]
         return await self._look(found, question, limit, self._settings, where, groups, StageTimer())
 
@@ -270,36 +193,6 @@ class Retriever:
         return store
 
 
-def fuse(lists: CandidateLists, settings: RetrievalSettings) -> list[Candidate]:
-    """One ranking of the two lists, by the configured method; of one list its own order."""
-    match settings.fusion:
-        case "rrf":
-            return reciprocal_rank(lists.dense, lists.sparse)
-        case "dbsf":
-            return distribution_based(lists.dense, lists.sparse)
-        case "dense":
-            return normalised_sum(lists.dense, (), 1)
-        case "sparse":
-            return normalised_sum((), lists.sparse, 0)
-        case "sum":
-            return normalised_sum(lists.dense, lists.sparse, settings.dense_weight)
-    return adaptive_sum(lists.dense, lists.sparse, settings.dense_weight)
-
-
-def _as_asked(settings: RetrievalSettings, options: SearchOptions) -> RetrievalSettings:
-    """The settings with what a search asks for in their place. Raises InvalidInputError for what is out of bounds."""
-    given = {name: options.get(name) for name in _PER_SEARCH}
-    changes = {name: value for name, value in given.items() if value is not None}
-    if (weight := options.get("dense_weight")) is not None:
-        changes |= {"fusion": "sum", "dense_weight": weight}
-    changed = settings.model_copy(update=changes)
-    check_choice(changed.per_document, changed.diversity)
-    check_half_life(changed.recency_half_life_days)
-    if changed.expand_tokens < 0:
-        raise InvalidInputError(f"expand_tokens must be at least 0, not {changed.expand_tokens}.")
-    return changed
-
-
 def _names(store: str | Sequence[str]) -> list[str]:
     names = [store] if isinstance(store, str) else list(dict.fromkeys(store))
     if not names:
@@ -317,12 +210,3 @@ def _together(found: Sequence[CandidateLists], limit: int) -> CandidateLists:
         tuple(replace(each, scores=Scores(dense=score)) for score, each in dense),
         tuple(replace(each, scores=Scores(sparse=score)) for score, each in words),
     )
-
-
-def _check(question: str, k: int | None) -> None:
-    if not question.strip():
-        raise InvalidInputError("The question is empty: ask something.")
-    if len(question) > MAX_QUESTION_CHARACTERS:
-        raise InvalidInputError(f"The question has {len(question)} characters; the limit is {MAX_QUESTION_CHARACTERS}.")
-    if k is not None and k < 1:
-        raise InvalidInputError(f"k must be at least 1, not {k}.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.search_filters import FiltersBody
-from rag.retrieval import MAX_QUESTION_CHARACTERS
+from rag.searching import MAX_QUESTION_CHARACTERS
 
 MAX_PASSAGES = 50
 MAX_LISTED = 100

@@ -28,7 +28,7 @@ from rag.conversation import HistoryShare, Message
 from rag.errors import InvalidInputError, NotFoundError
 from rag.ledger.responses import Asked, EarlierResponses, StoredResponse
 from rag.ledger.stores import Store
-from rag.retrieval import SearchOptions
+from rag.searching import SearchOptions
 
 router = APIRouter(tags=["Answers"])
 

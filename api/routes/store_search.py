@@ -10,7 +10,8 @@ from api.schemas.store_search import FoundPassages, RankingOptions, StoreSearchR
 from api.streaming import ClientLeftError, while_connected
 from api.vector_stores import StoreDep
 from rag.documents import SearchHit
-from rag.retrieval import Retriever, SearchOptions
+from rag.retrieval import Retriever
+from rag.searching import SearchOptions
 
 router = APIRouter(tags=["Vector stores"])
 

@@ -10,7 +10,7 @@ from api.schemas.numbers import Whole
 from api.schemas.search_filters import FiltersBody
 from rag.expecting import Expectation
 from rag.explaining import Candidacy
-from rag.retrieval import MAX_QUESTION_CHARACTERS
+from rag.searching import MAX_QUESTION_CHARACTERS
 
 MAX_STORES = 10
 MAX_GROUPS = 64

@@ -26,7 +26,7 @@ from rag.conversation import Message
 from rag.errors import InvalidInputError
 from rag.ledger.conversations import storable
 from rag.protocols import Sampling
-from rag.retrieval import SearchOptions
+from rag.searching import SearchOptions
 
 MAX_ITEMS: Final = 1000
 MAX_PARTS: Final = 100

@@ -28,7 +28,8 @@ from rag.backends.chat.extractive import ExtractiveChatModel
 from rag.conversation import Message
 from rag.events import AnswerCompleted
 from rag.protocols import ChatModel, ModelDelta, Prompt, Sampling
-from rag.retrieval import Retriever, SearchResult
+from rag.retrieval import Retriever
+from rag.searching import SearchResult
 from rag.settings import load_settings
 
 BUNDLED: Final = "local:HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from api.guards import MAX_HEADER_BYTES
-from rag.retrieval import MAX_QUESTION_CHARACTERS
+from rag.searching import MAX_QUESTION_CHARACTERS
 from tests.api.keyed_app import keyed_app
 from tests.fakes import ScriptedChatModel
 from tests.served import serving_stores

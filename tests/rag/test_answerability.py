@@ -7,7 +7,7 @@ import pytest
 
 from rag.answerability import SIGNALS, AnswerabilityJudge, Calibration, packaged, signals
 from rag.documents import Chunk, Scores, SearchHit
-from rag.retrieval import SearchResult
+from rag.searching import SearchResult
 
 EMBEDDER = "BAAI/bge-small-en-v1.5"
 

@@ -18,7 +18,7 @@ from rag.errors import InvalidInputError, StoreNotFoundError, UpstreamRejectedEr
 from rag.events import Answerable, AnswerCompleted, AnswerFailed, CitationAdded, Event, SourcesFound, TextDelta
 from rag.protocols import Sampling
 from rag.refusal import NO_ANSWER
-from rag.retrieval import SearchResult
+from rag.searching import SearchResult
 from tests.fakes import ScriptedChatModel, fake_engine
 
 HANDBOOK = """# Handbook

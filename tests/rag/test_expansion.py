@@ -18,7 +18,7 @@ from rag.events import AnswerCompleted, CitationAdded, SourcesFound
 from rag.expansion import expand, in_reading_order, reach_of
 from rag.ledger.connection import connect
 from rag.ledger.outlines import Outline
-from rag.retrieval import SearchResult
+from rag.searching import SearchResult
 from rag.settings import load_settings
 from tests.fakes import DIMENSION, BagOfWordsEmbedder, ScriptedChatModel, WordTokenizer
 from tests.ingest.uploads import attach, upload, work

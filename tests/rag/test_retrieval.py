@@ -10,10 +10,11 @@ from evals.indexing import build_index
 from evals.records import CorpusDocument, Dataset
 from rag.documents import Candidate, Scores
 from rag.errors import ConfigurationError, InvalidInputError, StorageUnavailableError
-from rag.fusion import distribution_based, reciprocal_rank
+from rag.fusion import distribution_based, fuse, reciprocal_rank
 from rag.ledger.stores import Store, Stores
 from rag.protocols import CandidateLists
-from rag.retrieval import Retriever, SearchOptions, fuse
+from rag.retrieval import Retriever
+from rag.searching import SearchOptions
 from rag.settings import RetrievalSettings, load_settings
 from tests.fakes import fake_engine
 

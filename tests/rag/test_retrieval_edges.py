@@ -17,7 +17,8 @@ from rag.errors import InvalidInputError, ModelNotFoundError
 from rag.filters import And, Eq, Exists, Filter, Not, Or
 from rag.ledger.connection import connect
 from rag.protocols import CandidateLists, ChunkStore, Embedder
-from rag.retrieval import MAX_QUESTION_CHARACTERS, Retriever, SearchResult
+from rag.retrieval import Retriever
+from rag.searching import MAX_QUESTION_CHARACTERS, SearchResult
 from rag.settings import RetrievalSettings, load_settings
 from tests.contract.edge_stores import edge_folder, open_store
 from tests.fakes import DIMENSION, fake_engine
