@@ -5,8 +5,8 @@
 DIR holds one folder for each set in BEIR layout. Search is exact, with the IDF that Qdrant adds. The others are told
 the language of each set (`xquad/de` is German, what names none is English) and take that language's stemmer and stop
 words; ours tells it from the texts. `Bm25` runs as it comes, and with our constants; bm25s runs with our k1 and b.
-Prints nDCG@10 of each set and, over texts of all sets, MB/s of passages and milliseconds of a question, by new encoders that
-have seen no word before; medians of three runs.
+Prints nDCG@10 of each set and, over texts of all sets, MB/s of passages and milliseconds of a question, by new
+encoders that have seen no word before; medians of three runs.
 """
 
 from __future__ import annotations
