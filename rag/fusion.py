@@ -14,6 +14,7 @@ from statistics import fmean, pstdev
 from rag.documents import Candidate, Scores
 from rag.protocols import CandidateLists
 from rag.settings import RetrievalSettings
+from rag.ties import are_equal
 
 RRF_K = 60
 DBSF_DEVIATIONS = 3.0
@@ -126,11 +127,11 @@ def _min_max(scores: Mapping[str, float]) -> dict[str, float]:
 
 def _contrast(scores: Mapping[str, float]) -> float:
     """By how many standard deviations the best score lies above the mean; 0 where none stands out."""
-    if len(scores) < 3:
+    if len(scores) < 3 or are_equal(max(scores.values()), min(scores.values())):
         return 0.0
     mean = sum(scores.values()) / len(scores)
     spread = math.sqrt(sum((score - mean) ** 2 for score in scores.values()) / len(scores))
-    return (max(scores.values()) - mean) / spread if spread else 0.0
+    return (max(scores.values()) - mean) / spread
 
 
 def _by_deviation(scores: Mapping[str, float]) -> dict[str, float]:

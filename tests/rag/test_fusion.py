@@ -66,6 +66,14 @@ def test_a_weight_that_leaves_one_list_out_does_not_lean(weight: float) -> None:
     assert fused(adaptive_sum(*lists, weight)) == fused(normalised_sum(*lists, weight))
 
 
+def test_adaptive_sum_does_not_lean_to_a_list_of_equal_scores() -> None:
+    """Ten times 0.1 is not 1 in floats: their standard deviation is not 0."""
+    near, words = dense(**dict.fromkeys("abcdefghij", 0.1)), sparse(a=5, b=2, c=1)
+    contrast = (5 - 8 / 3) / math.sqrt(((5 - 8 / 3) ** 2 + (2 - 8 / 3) ** 2 + (1 - 8 / 3) ** 2) / 3)
+    expected = normalised_sum(near, words, 0.5 - LEANING * contrast)
+    assert fused(adaptive_sum(near, words, 0.5)) == pytest.approx(fused(expected))
+
+
 def test_reciprocal_rank_by_hand() -> None:
     found = fused(reciprocal_rank(dense(a=0.9, b=0.5), sparse(b=20, c=10), k=60))
     assert found == pytest.approx({"b": 30.5 * (1 / 62 + 1 / 61), "a": 0.5, "c": 30.5 / 62})

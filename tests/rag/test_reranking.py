@@ -9,7 +9,7 @@ import pytest
 from ingest.pipeline import Ingestor
 from rag.documents import Chunk, Scores, SearchHit
 from rag.reranking import is_close, rerank
-from rag.retrieval import Retriever
+from rag.retrieval import RERANKED, Retriever
 from rag.settings import RetrievalSettings
 from tests.fakes import fake_engine
 
@@ -81,8 +81,8 @@ def test_the_retriever_asks_the_reranker_for_more_than_it_returns(tmp_path: Path
             return list(asyncio.run(retriever.search("default", "pump today")).hits)
 
         on = found("on")
-        assert [each.uri.rsplit("/", 1)[1] for each in on] == ["11.md", "10.md", "9.md"]
-        assert judge.asked == [(12, 70)]
+        assert [each.uri.rsplit("/", 1)[1] for each in on] == ["9.md", "8.md", "7.md"]
+        assert judge.asked == [(RERANKED, 70)]
         assert all(each.scores.rerank for each in on)
         found("auto")
         assert len(judge.asked) == 2
