@@ -137,7 +137,7 @@ def test_stems_of_a_language_that_a_passage_is_not_in_find_nothing() -> None:
 def test_the_length_of_a_passage_without_spaces_is_counted_in_words() -> None:
     few, many = (ENCODER.encode_passage("茶" + "水火" * count) for count in (10, 100))
     weights = [dict(zip(one.indices, one.values, strict=True))[zlib.crc32("茶".encode())] for one in (few, many)]
-    words = [(1 + 2 * count) * bm25.WORDS_PER_CHARACTER / bm25.AVERAGE_WORDS for count in (10, 100)]
+    words = [(1 + 2 * count) / 3 / bm25.AVERAGE_WORDS for count in (10, 100)]
     assert weights == pytest.approx([(bm25.K1 + 1) / (1 + bm25.K1 * (1 - bm25.B + bm25.B * each)) for each in words])
 
 
