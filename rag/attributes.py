@@ -63,7 +63,7 @@ def check_attributes(given: Mapping[str, Any]) -> dict[str, AttributeValue]:
 def check_groups(given: Iterable[str]) -> tuple[str, ...]:
     """The groups that may read a file, each once, sorted. Raises InvalidInputError where one cannot be stored."""
     groups = tuple(sorted(set(given)))
-    if len(groups) > MAX_GROUPS or not all(0 < len(each) <= MAX_KEY_CHARACTERS and _is_text(each) for each in groups):
+    if len(groups) > MAX_GROUPS or not all(0 < len(each) <= MAX_KEY_CHARACTERS and is_text(each) for each in groups):
         raise InvalidInputError(f"Name at most {MAX_GROUPS} groups, each of 1 to {MAX_KEY_CHARACTERS} characters.")
     return groups
 
@@ -121,18 +121,19 @@ def file_id_of(uri: str) -> str | None:
 
 def _is_name(key: str) -> bool:
     """Whether the vector stores can address it."""
-    return bool(key) and '"' not in key and "\\" not in key and _is_text(key)
+    return bool(key) and '"' not in key and "\\" not in key and is_text(key)
 
 
 def _is_storable(value: Any) -> bool:
     if isinstance(value, str):
-        return _is_text(value)
+        return is_text(value)
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and -_MAX_INTEGER <= value < _MAX_INTEGER
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Whether it can be written down: half of a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from rag.attributes import is_text
 from rag.dates import Moment, moment
 from rag.documents import AttributeValue
 from rag.errors import InvalidInputError
@@ -111,7 +112,7 @@ def key_of(token: Token) -> str:
         raise wrong(token, "expected the name of an attribute, type, path, filename, date or document")
     if token.kind == "word" and (_NUMBER.fullmatch(value) or _LIKE_A_DATE.match(value)):
         raise wrong(token, "expected a name first and its value behind it; put a name that is a number in quotes")
-    if not 0 < len(value) <= 128 or value == "chunk_id" or '"' in value or "\\" in value or not _is_text(value):
+    if not 0 < len(value) <= 128 or value == "chunk_id" or '"' in value or "\\" in value or not is_text(value):
         raise wrong(token, "no attribute has such a name: it has 1 to 128 characters, no double quote and no backslash")
     return value
 
@@ -125,7 +126,7 @@ def value_of(token: Token) -> AttributeValue | Moment:
     value = token.value
     if token.kind not in ("word", "text") or token.is_keyword("and", "or", "not", "in", "exists"):
         raise wrong(token, "expected a value: a word, text in quotes, a number, true, false, or a date")
-    if len(value) > MAX_VALUE_CHARACTERS or not _is_text(value):
+    if len(value) > MAX_VALUE_CHARACTERS or not is_text(value):
         raise wrong(token, f"a value must be valid Unicode of at most {MAX_VALUE_CHARACTERS} characters")
     if token.kind == "text":
         return value
@@ -144,11 +145,3 @@ def _number(token: Token) -> int | float:
     if not math.isfinite(number) or (isinstance(number, int) and number not in _INTEGERS):
         raise wrong(token, "a number of more than 64 bits, which no attribute has")
     return number
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from rag.attributes import is_text
 from rag.documents import AttributeValue
 from rag.errors import InvalidInputError
 from rag.filters import And, Eq, Filter, In, Not, Or, beyond
@@ -101,7 +102,7 @@ def _check_fields(body: Mapping[Any, Any], known: set[str], where: str) -> None:
 def _key(key: object, where: str) -> str:
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARACTERS:
         raise InvalidInputError(f"{where}.key must be a string of 1 to {MAX_KEY_CHARACTERS} characters.")
-    if key == "chunk_id" or '"' in key or "\\" in key or not _is_text(key):
+    if key == "chunk_id" or '"' in key or "\\" in key or not is_text(key):
         raise InvalidInputError(
             f"{where}.key cannot be {key!r}: no attribute is called chunk_id, or has a double quote or a backslash."
         )
@@ -110,7 +111,7 @@ def _key(key: object, where: str) -> str:
 
 def _value(value: object, where: str) -> AttributeValue:
     if isinstance(value, str):
-        if len(value) > MAX_VALUE_CHARACTERS or not _is_text(value):
+        if len(value) > MAX_VALUE_CHARACTERS or not is_text(value):
             raise InvalidInputError(f"{where} must be valid Unicode of at most {MAX_VALUE_CHARACTERS} characters.")
         return value
     if isinstance(value, bool):
@@ -127,14 +128,6 @@ def _number(value: object, where: str, kind: str | None) -> int | float:
     if isinstance(value, int) and value not in _INTEGERS:
         raise InvalidInputError(f"{where}.value needs more than 64 bits: no attribute has such a number.")
     return value
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _validated(body: object) -> Filter | None:
