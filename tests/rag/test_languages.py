@@ -41,7 +41,7 @@ def test_too_little_tells_nothing(text: str) -> None:
 
 
 def test_a_foreign_title_does_not_make_a_foreign_passage() -> None:
-    text = "Der Mann und die Frau mit dem Auto is the title of a film by an author from there"
+    text = "Der Mann und die Frau mit dem Auto und dem Hund is the title of the film by the studio"
     assert candidates_of(counted(text), "english")[0] == "german"
     assert language_of(counted(text), "english") == "english"
 
