@@ -74,5 +74,10 @@ async def is_absent(engine: Engine, store_id: str, term: str) -> bool:
         return False
     lists = await engine.vectors.search(store_id, None, query, LOOKED_AT)
     hits = await in_thread(engine.documents.join, [store_id], lists.sparse)
-    wanted = set(query.indices)
-    return not any(wanted <= set(engine.sparse.encode_passage(hit.chunk.embedded_text).indices) for hit in hits)
+    # A word asks for its stems in several languages; a passage holds it by any of them.
+    words = [frozenset(engine.sparse.encode_query(word).indices) for word in term.split()]
+    for hit in hits:
+        held = engine.sparse.encode_passage(hit.chunk.embedded_text).indices
+        if not any(word and word.isdisjoint(held) for word in words):
+            return False
+    return True
