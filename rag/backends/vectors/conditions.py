@@ -37,6 +37,8 @@ ATTRIBUTES = "attributes"
 # more stands for its `ne` and `nin`, and the others are there for what is put around it.
 MAX_DEPTH = 24
 MAX_INTEGER = 2**63
+MAX_EXACT = 2**53
+MAX_RANGES = 32  # of one list of numbers; longer ones are enclosed in one
 
 CHUNK = "chunk"  # not in any payload: a point's own id
 
@@ -197,6 +199,14 @@ def _bound(key: str, bound: float | None) -> float | None:
         raise InvalidInputError(f"A bound of {key!r} is {bound!r}: use a number, or leave it out.")
     limit = 1.7976931348623157e308  # JSON, which the REST interface speaks, has no infinity
     return min(max(float(bound), -limit), limit)
+
+
+def enclose(values: Iterable[int]) -> tuple[float, float]:
+    """Bounds that no rounding to a float puts these integers outside of; exact up to 2**53."""
+    ends = sorted(values)
+    low, high = float(ends[0]), float(ends[-1])
+    low = low if abs(low) < MAX_EXACT else math.nextafter(low, -math.inf)
+    return low, high if abs(high) < MAX_EXACT else math.nextafter(high, math.inf)
 
 
 def matches(condition: Condition, values: Callable[[str], Any]) -> bool:  # noqa: PLR0911

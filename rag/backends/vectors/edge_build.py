@@ -111,11 +111,12 @@ class Collection:
         return done
 
     def tidy(self, flush_seconds: float, purge_seconds: float) -> None:
-        """Flush and purge what waits for it, and begin to build what is due. Under the engine's lock."""
+        """Flush, purge and index what waits for it, and begin to build what is due. Under the engine's lock."""
         if self.is_building or not self.writing.acquire(blocking=False):
             self._flush_while_building(flush_seconds)
             return
         try:
+            self.shard.index_attributes()
             if is_due(self.shard.dirty_since, flush_seconds):
                 self.shard.flush()
             points, exact = self.shard.sizes()
@@ -225,6 +226,7 @@ class Collection:
         with self.writing, self._engine:
             log = self._live_log()
             _apply(fresh, log, done, log.size)
+            fresh.attributes.want(self.shard.attributes.kinds)
             fresh.flush()
             self._say(f"{self.name}: switching")
             edge_folders.switch(self._root, self.name, folder)

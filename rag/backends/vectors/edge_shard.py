@@ -10,13 +10,18 @@ from typing import Any, cast
 
 import qdrant_edge as edge
 
+from rag.backends.vectors.attribute_keys import kinds_of
+from rag.backends.vectors.conditions import DOCUMENT, GENERATION, GROUPS, STORE
+from rag.backends.vectors.edge_attributes import AT_ONCE_POINTS, AttributeIndexes, field_params
 from rag.backends.vectors.edge_config import Indexing, dense_params, exact_config, index_config
+from rag.backends.vectors.edge_filters import compile_filter
 from rag.backends.vectors.ranking import cut, first_ask, next_ask
 
 # A log file of the engine is dropped once a later one is full and applied, so two files' worth pushes out what was.
 LOG_FILE_BYTES = 32 << 20
 FILLER_BYTES = 4 << 20
 COVERED = "indexed-points"  # a file beside the shard's own, once it has an index
+KEPT_CORPORA = 1000  # of which it is known whether they are all points
 DELETED = "deleted-points"  # a file beside the shard's own, while what was deleted may still be read from its files
 
 Identity = tuple[str, str, str]
@@ -43,9 +48,8 @@ class Shard:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
             created = edge.EdgeShard.create(str(draft), config)
-            created.update(edge.UpdateOperation.create_field_index("store", edge.KeywordIndexParams(is_tenant=True)))
-            for name in ("document", "generation"):
-                created.update(edge.UpdateOperation.create_field_index(name, edge.PayloadSchemaType.Keyword))
+            for name in (STORE, DOCUMENT, GENERATION, GROUPS):
+                created.update(edge.UpdateOperation.create_field_index(name, field_params(name)))
             created.flush()
             created.close()
             draft.rename(path)
@@ -55,7 +59,8 @@ class Shard:
         self.dimension = dimension
         self._sizes: tuple[int, int] | None = None  # until something is written
         self.dirty_since: float | None = None
-        self._everything: dict[str, bool] = {}  # by corpus, until something is written
+        self._everything: dict[frozenset[str], bool] = {}  # by the corpus' stores
+        self.attributes = AttributeIndexes(self._shard)
         self._deleted = path / DELETED
         self.deleted_since = time.monotonic() if self._deleted.exists() else None
 
@@ -91,7 +96,14 @@ class Shard:
                 start += count
             points.append(edge.Point(point_id, vectors, payload))
         self._soil()
+        self.attributes.want(kinds_of(payloads))
+        if not self.attributes.is_complete and self.sizes()[0] < AT_ONCE_POINTS:
+            self.attributes.make_all()
         self._shard.update(edge.UpdateOperation.upsert_points(points))
+        self._sizes = None
+        written = {payload[STORE] for payload in payloads}
+        for stores in self._everything:
+            self._everything[stores] &= written <= stores
 
     def search(
         self, condition: list[Any], corpus: list[Any], dense: bytes | None, indices: bytes, values: bytes, limit: int
@@ -101,7 +113,7 @@ class Shard:
         Args:
             corpus: condition of the points whose words are counted, to weigh them by their rarity.
         """
-        where = _filter(condition)
+        where = compile_filter(condition)
         queries: dict[str, Any] = {}
         params: dict[str, Any] = {"dense": dense_params(), "sparse": None}
         if dense is not None:
@@ -110,7 +122,7 @@ class Shard:
             terms, weights = memoryview(indices).cast("I").tolist(), _floats(values)
             queries["sparse"] = edge.Query.Nearest(edge.SparseVector(terms, weights), using="sparse")
             if not self._is_everything(corpus):
-                params["sparse"] = edge.SearchParams(idf=edge.IdfParams(corpus=_filter(corpus)))
+                params["sparse"] = edge.SearchParams(idf=edge.IdfParams(corpus=compile_filter(corpus)))
         found: dict[str, list[Row]] = {"dense": [], "sparse": []}
         asks: dict[str, int] = dict.fromkeys(queries, first_ask(limit))
         while asks:
@@ -131,10 +143,12 @@ class Shard:
         """
         if self.deleted_since is not None:
             return False
-        key = repr(corpus)
-        if key not in self._everything:
-            self._everything[key] = self.count(corpus) == self._shard.count(edge.CountRequest(exact=True))
-        return self._everything[key]
+        stores = frozenset([corpus[2]] if corpus[0] == "match" else corpus[2])
+        if stores not in self._everything:
+            if len(self._everything) >= KEPT_CORPORA:
+                self._everything.clear()
+            self._everything[stores] = self.count(corpus) == self._shard.count(edge.CountRequest(exact=True))
+        return self._everything[stores]
 
     def _query(self, queries: list[tuple[Any, int, Any]], where: Any) -> list[list[Row]]:
         requests = [
@@ -148,22 +162,23 @@ class Shard:
 
     def count(self, condition: list[Any]) -> int:
         """How many points match, exactly."""
-        return int(self._shard.count(edge.CountRequest(exact=True, filter=_filter(condition))))
+        return int(self._shard.count(edge.CountRequest(exact=True, filter=compile_filter(condition))))
 
     def delete(self, condition: list[Any]) -> None:
         """Delete the points that match."""
         self._soil()
+        self._everything.clear()
         if self.deleted_since is None:
             self._deleted.touch()
             self.deleted_since = time.monotonic()
-        self._shard.update(edge.UpdateOperation.delete_points_by_filter(_filter(condition)))
+        self._shard.update(edge.UpdateOperation.delete_points_by_filter(compile_filter(condition)))
 
     def identities(self, condition: list[Any], after: str | None, limit: int) -> list[Identity]:
         """Points in the order of their ids, behind `after`."""
         request = edge.ScrollRequest(
             offset=after,  # included, if it is still there
             limit=limit + 1,
-            filter=_filter(condition),
+            filter=compile_filter(condition),
             with_payload=["document", "generation"],
         )
         records, _ = self._shard.scroll(request)
@@ -172,7 +187,9 @@ class Shard:
 
     def vectors(self, condition: list[Any], limit: int) -> list[tuple[str, bytes]]:
         """The dense vectors, float32, of at most `limit` points that match."""
-        request = edge.ScrollRequest(limit=limit, filter=_filter(condition), with_payload=False, with_vector=["dense"])
+        request = edge.ScrollRequest(
+            limit=limit, filter=compile_filter(condition), with_payload=False, with_vector=["dense"]
+        )
         records, _ = self._shard.scroll(request)
         return [(str(each.id), array("f", cast("Any", each.vector)["dense"]).tobytes()) for each in records]
 
@@ -183,9 +200,18 @@ class Shard:
 
     def _soil(self) -> None:
         self._sizes = None
-        self._everything.clear()
         if self.dirty_since is None:
             self.dirty_since = time.monotonic()
+
+    def index_attributes(self) -> None:
+        """Make payload indexes that are missing: all, or one, which on a large shard takes long enough."""
+        if self.attributes.is_complete:
+            return
+        self._soil()
+        if self.sizes()[0] < AT_ONCE_POINTS:
+            self.attributes.make_all()
+        else:
+            self.attributes.make_one()
 
     def sizes(self) -> tuple[int, int]:
         """How many points there are, and how many of them no index covers."""
@@ -198,7 +224,9 @@ class Shard:
         return self._sizes
 
     def optimise(self) -> None:
-        """Build what the configuration asks for, and drop what was deleted."""
+        """Build what the configuration asks for, with every payload index, and drop what was deleted."""
+        self.attributes.want(self.attributes.sample())
+        self.attributes.make_all()
         if self.deleted_since is None:
             self._shard.optimize()
         self.purge()
@@ -250,25 +278,3 @@ def _document(payload: dict[str, Any] | None) -> tuple[str, str]:
     if payload is None:
         raise ValueError("a point has no payload")
     return payload["document"], payload["generation"]
-
-
-def _filter(condition: list[Any]) -> Any:  # noqa: PLR0911 (one for each kind)
-    """Compile a condition. A branch that is not known raises: a filter that fails must not fail open."""
-    match condition:
-        case ["match", path, value]:
-            return edge.Filter(must=[edge.FieldCondition(path, match=edge.MatchValue(value))])
-        case ["any", path, values]:
-            return edge.Filter(must=[edge.FieldCondition(path, match=edge.MatchAny(values))])
-        case ["ids", [_, *_] as ids]:
-            return edge.Filter(must=[edge.HasIdCondition(set(ids))])
-        case ["range", path, low, high]:
-            return edge.Filter(must=[edge.FieldCondition(path, range=edge.RangeFloat(gte=low, lte=high))])
-        case ["exists", path]:
-            return edge.Filter(must_not=[edge.IsEmptyCondition(path)])
-        case ["all", [_, *_] as parts]:
-            return edge.Filter(must=[_filter(part) for part in parts])
-        case ["some", [_, *_] as parts]:
-            return edge.Filter(should=[_filter(part) for part in parts])
-        case ["not", part]:
-            return edge.Filter(must_not=[_filter(part)])
-    raise ValueError(f"no condition: {condition!r}")

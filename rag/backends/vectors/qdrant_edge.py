@@ -34,7 +34,7 @@ __all__ = ["EdgeChunkStore", "stop_worker"]
 
 UPSERT_POINTS = 256
 PAGE_POINTS = 10_000
-KEPT_CONNECTIONS = 4
+CONNECTIONS = 32  # of one instance; the worker takes requests one at a time, so that more would only wait there
 CONNECT_ATTEMPTS = 5  # a worker may end, idle, between being found and being asked
 
 
@@ -76,6 +76,7 @@ class EdgeChunkStore:
         self._idle_seconds = idle_seconds
         self._timeout_seconds = timeout_seconds
         self._connections: deque[socket.socket] = deque()
+        self._turns: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         self._closed = False
 
     async def upsert(self, store_id: str, points: Sequence[Point]) -> None:
@@ -175,6 +176,14 @@ class EdgeChunkStore:
         return await self._send(wire.pack((operation, self._collection, *arguments)))
 
     async def _send(self, frame: bytes) -> Any:
+        """Send a request once one of the connections is free: as many calls are under way as are kept, at most."""
+        loop = asyncio.get_running_loop()
+        if self._turns is None or self._turns[0] is not loop:
+            self._turns = loop, asyncio.Semaphore(CONNECTIONS)
+        async with self._turns[1]:
+            return await self._send_now(frame)
+
+    async def _send_now(self, frame: bytes) -> Any:
         """Send a request; when the connection breaks, once more over a new one."""
         broken: Exception | None = None
         for _ in range(2):
@@ -210,7 +219,7 @@ class EdgeChunkStore:
             return await self._connect()
 
     def _keep(self, connection: socket.socket) -> None:
-        if self._closed or len(self._connections) >= KEPT_CONNECTIONS:
+        if self._closed:
             connection.close()
         else:
             self._connections.append(connection)

@@ -18,8 +18,10 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from rag.backends.vectors import payload
-from rag.backends.vectors.conditions import Condition, scope, words_of
+from rag.backends.vectors.attribute_keys import SAMPLE_POINTS, Kinds, key_of, kinds_of, to_index
+from rag.backends.vectors.conditions import DOCUMENT, GENERATION, GROUPS, STORE, path_of, scope, words_of
 from rag.backends.vectors.ranking import Row, cut, first_ask, next_ask
+from rag.backends.vectors.server_filters import compile_filter
 from rag.documents import Point, SparseVector
 from rag.errors import StorageError, StorageUnavailableError
 from rag.filters import Filter, In
@@ -97,11 +99,13 @@ class ServerChunkStore:
         self._collection = payload.check_collection(collection)
         self._dimension = dimension
         self._ready = False
+        self._indexed: set[str] = set()  # keys of attributes
         self._closed = False
 
     async def upsert(self, store_id: str, points: Sequence[Point]) -> None:
         """Write points. See ChunkStore."""
         structs = [_struct(store_id, point) for point in payload.check_points(points, self._dimension)]
+        await self._index_attributes(kinds_of(each.payload or {} for each in structs))
         for begin in range(0, len(structs), UPSERT_POINTS):
             batch = structs[begin : begin + UPSERT_POINTS]
             _check_completed(
@@ -131,7 +135,9 @@ class ServerChunkStore:
         condition = scope(store_id, where, groups)
         if condition is None or not payload.check_limit(limit) or not queries:
             return CandidateLists((), ())
-        found = await self._nearest(queries, _filter(condition), limit, _filter(words_of(store_id, together)))
+        found = await self._nearest(
+            queries, compile_filter(condition), limit, compile_filter(words_of(store_id, together))
+        )
         return payload.candidate_lists(found.get(payload.DENSE, []), found.get(payload.SPARSE, []))
 
     async def count(self, store_id: str, where: Filter | None = None) -> int:
@@ -140,7 +146,7 @@ class ServerChunkStore:
         if condition is None:
             return 0
         answer = await self._ask(
-            lambda: self._client.count(self._collection, count_filter=_filter(condition), exact=True)
+            lambda: self._client.count(self._collection, count_filter=compile_filter(condition), exact=True)
         )
         return answer.count
 
@@ -148,14 +154,14 @@ class ServerChunkStore:
         """Delete the points that match. See ChunkStore."""
         condition = scope(store_id, where)
         if condition is not None:
-            selector = models.FilterSelector(filter=_filter(condition))
+            selector = models.FilterSelector(filter=compile_filter(condition))
             _check_completed(await self._ask(lambda: self._client.delete(self._collection, selector, wait=True)))
 
     async def identities(self, store_id: str, after: str | None, limit: int) -> list[tuple[str, str, str]]:
         """Points in ascending order of chunk id. See ChunkStore."""
         condition = scope(store_id, None)
         assert condition is not None, "a store's wall alone can match"  # noqa: S101
-        where = _filter(condition)
+        where = compile_filter(condition)
         found: list[tuple[str, str, str]] = []
         last = None if after is None else payload.check_chunk_id(after)
         while len(found) < limit:
@@ -174,7 +180,7 @@ class ServerChunkStore:
             some = tuple(chunk_ids[begin : begin + UPSERT_POINTS])
             condition = scope(store_id, In("chunk_id", some))
             assert condition is not None, "there is an id at least"  # noqa: S101
-            where = _filter(condition)
+            where = compile_filter(condition)
             records, _ = await self._ask(
                 lambda where=where, some=some: self._client.scroll(  # type: ignore[misc]
                     self._collection, where, limit=len(some), with_payload=False, with_vectors=[payload.DENSE]
@@ -243,11 +249,14 @@ class ServerChunkStore:
             raise StorageError("This vector store is closed: open another one.")
 
     async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        await self._get_ready()
+        return await _persist(call)
+
+    async def _get_ready(self) -> None:
         self._check_open()
         if not self._ready:
             await self._prepare()
             self._ready = True
-        return await _persist(call)
 
     async def _prepare(self) -> None:
         """Create what is missing. Several processes may do so at once, and one may have died half way."""
@@ -266,19 +275,37 @@ class ServerChunkStore:
                 f"The collection {self._collection!r} has {have}, not {self._dimension}: it was made for another "
                 "embedder. Use the model that it was made with, or another store."
             )
-        keyword, kind = models.KeywordIndexParams, models.KeywordIndexType.KEYWORD
-        indexes = {
-            "store": keyword(type=kind, is_tenant=True),
-            "document": keyword(type=kind),
-            "generation": keyword(type=kind),
-        }
-        for name in indexes.keys() - (found.payload_schema or {}).keys():
-            schema = indexes[name]
-            await _persist(
-                lambda name=name, schema=schema: self._client.create_payload_index(  # type: ignore[misc]
-                    self._collection, name, field_schema=schema, wait=True
-                )
-            )
+        there = (found.payload_schema or {}).keys()
+        for name in (STORE, DOCUMENT, GENERATION, GROUPS):
+            if name not in there:
+                await self._create_index(name, _keyword(is_tenant=True if name == STORE else None), wait=True)
+        self._indexed = {key for path in there if (key := key_of(path)) is not None}
+        if not self._indexed:
+            await self._create_attribute_indexes(await self._sample())
+
+    async def _sample(self) -> Kinds:
+        records, _ = await _persist(lambda: self._client.scroll(self._collection, limit=SAMPLE_POINTS))
+        return kinds_of(each.payload or {} for each in records)
+
+    async def _index_attributes(self, kinds: Kinds) -> None:
+        """Index keys that are new here, and not known to another process that writes to the collection, either."""
+        await self._get_ready()
+        if to_index(kinds, self._indexed):
+            found = await self._ask(lambda: self._client.get_collection(self._collection))
+            self._indexed |= {key for path in found.payload_schema or () if (key := key_of(path)) is not None}
+            await self._create_attribute_indexes(kinds)
+
+    async def _create_attribute_indexes(self, kinds: Kinds) -> None:
+        """Not waited for: the server indexes what is there beside its other work."""
+        for key, kind in to_index(kinds, self._indexed).items():
+            number = models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True)
+            await self._create_index(path_of(key), _keyword(on_disk=True) if kind == "text" else number, wait=False)
+            self._indexed.add(key)
+
+    async def _create_index(self, path: str, schema: models.PayloadSchemaParams, *, wait: bool) -> None:
+        await _persist(
+            lambda: self._client.create_payload_index(self._collection, path, field_schema=schema, wait=wait)
+        )
 
     async def _create(self) -> bool:
         index_from, quantised = self._indexing
@@ -294,6 +321,10 @@ class ServerChunkStore:
             quantization_config=models.ScalarQuantization(scalar=int8) if quantised else None,
             optimizers_config=models.OptimizersConfigDiff(indexing_threshold=index_from * self._dimension * 4 // 1024),
         )
+
+
+def _keyword(**options: bool | None) -> models.KeywordIndexParams:
+    return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, **options)
 
 
 async def _persist(call: Callable[[], Awaitable[T]]) -> T:
@@ -349,28 +380,3 @@ def _identity(fields: dict[str, Any] | None) -> tuple[str, str]:
             "The Qdrant server returned a point without its payload: it is not one of this collection's."
         )
     return fields["document"], fields["generation"]
-
-
-def _filter(condition: Condition) -> models.Filter:  # noqa: PLR0911 (one for each kind)
-    """Compile a condition. A branch that is not known raises: a filter that fails must not fail open."""
-    match condition:
-        case ["match", path, value]:
-            return models.Filter(must=[models.FieldCondition(key=path, match=models.MatchValue(value=value))])
-        case ["any", path, values]:
-            return models.Filter(must=[models.FieldCondition(key=path, match=models.MatchAny(any=list(values)))])
-        case ["ids", [_, *_] as ids]:
-            return models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
-        case ["range", path, None, None]:
-            lowest = -1.7976931348623157e308
-            return models.Filter(must=[models.FieldCondition(key=path, range=models.Range(gte=lowest))])
-        case ["range", path, low, high]:
-            return models.Filter(must=[models.FieldCondition(key=path, range=models.Range(gte=low, lte=high))])
-        case ["exists", path]:
-            return models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=path))])
-        case ["all", [_, *_] as parts]:
-            return models.Filter(must=[_filter(part) for part in parts])
-        case ["some", [_, *_] as parts]:
-            return models.Filter(should=[_filter(part) for part in parts])
-        case ["not", part]:
-            return models.Filter(must_not=[_filter(part)])
-    raise ValueError(f"no condition: {condition!r}")

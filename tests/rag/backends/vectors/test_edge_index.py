@@ -79,6 +79,11 @@ for line in sys.stdin:
             with engine:
                 out("sizes {} {}".format(*served.shard.sizes()))
             continue
+        case ["indexes"]:
+            with engine:
+                schema = served.shard._shard.info().payload_schema
+                out("indexes " + " ".join(sorted(schema)))
+            continue
     out("ok")
 """
 
@@ -222,6 +227,8 @@ def test_an_index_takes_over_what_was_written_meanwhile(drive: Callable[..., Dri
     points, exactly = map(int, driver.tell("sizes", answer="sizes").split()[1:])
     assert points == 1441
     assert 91 <= exactly <= 101  # the engine counts what was deleted since, too
+    fields = "indexes attributes.mark document generation groups store"
+    assert driver.tell("indexes", answer="indexes") == fields
     driver.kill()
     there = [n for n in range(1, 1601) if n % 10 != 3 or n == 13]
     ids, nearest = found_in(tmp_path)
