@@ -84,12 +84,12 @@ class AddressRules:
         reach = run_end(like, start)
         if reach - start >= LONGEST_URL:
             self.is_overlong = True
-            return reach, REMOVED
+            return reach, _removed(text[at:reach])
         end = trimmed_end(like, start, reach)
         scheme, _, rest = like[start:end].partition(":")
         if end <= at or not any(character.isalnum() for character in rest or scheme.partition(".")[2]):
             return at + 1, text[at]  # `http://` alone leads nowhere
-        return end, REMOVED
+        return end, _removed(text[at:end])
 
     def _kept_address(self, text: str, like: str, start: int, at: int) -> Step | None:
         """The step over an address that may stay; `(at, "")` when it may not, None when its end is not there yet."""
@@ -153,3 +153,8 @@ class AddressRules:
         if address is None:
             return True
         return None if address.partial else False
+
+
+def _removed(address: str) -> str:
+    """What stands for an address: with its backtick, as the line may have been taken for code because of that one."""
+    return REMOVED + "`" if "`" in address else REMOVED

@@ -39,6 +39,12 @@ def test_cutting_changes_nothing_and_once_is_enough(text: str, cuts: list[int]) 
     assert contain(whole, allowed) == whole
 
 
+def test_an_address_that_is_taken_out_leaves_no_line_that_opens_a_renderer() -> None:
+    assert contain("```mermaid https://evil.example/`[x\ngraph TD", allowed) == "```mermaid ‹link removed›`\ngraph TD"
+    long = "```mermaid https://evil.example/`" + "a" * 3000
+    assert contain(long + "\ngraph TD", allowed) == "```mermaid ‹link removed›`\ngraph TD"
+
+
 @settings(max_examples=300, deadline=None)
 @given(texts)
 def test_nothing_is_alive_as_html(text: str) -> None:
