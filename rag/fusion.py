@@ -45,7 +45,8 @@ def normalised_sum(dense: Sequence[Candidate], sparse: Sequence[Candidate], weig
 
     Args:
         dense: candidates by cosine similarity.
-        sparse: candidates by BM25 score. A point missing from one list scores 0 there.
+        sparse: candidates by BM25 score, where a list shorter than `dense` holds all that have one: there the lowest
+            score is 0, that of the others. A point missing from one list scores 0 there.
         weight: share of `dense`, 0 to 1.
 
     Raises:
@@ -55,7 +56,8 @@ def normalised_sum(dense: Sequence[Candidate], sparse: Sequence[Candidate], weig
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must lie in 0 to 1, not {weight}")
-    by_dense, by_sparse = _min_max(_dense_scores(dense)), _min_max(_sparse_scores(sparse))
+    floor = 0.0 if len(sparse) < len(dense) else None
+    by_dense, by_sparse = _min_max(_dense_scores(dense)), _min_max(_sparse_scores(sparse), floor)
     return _fuse(dense, sparse, lambda id_: weight * by_dense.get(id_, 0.0) + (1 - weight) * by_sparse.get(id_, 0.0))
 
 
@@ -67,15 +69,16 @@ def adaptive_sum(dense: Sequence[Candidate], sparse: Sequence[Candidate], weight
 
     Args:
         dense, sparse: see `normalised_sum`.
-        weight: share of `dense` where both are equally sure, 0 to 1. 0 and 1 stay as they are.
+        weight: share of `dense` where both are equally sure, or one has too few scores or equal ones to tell, 0 to 1.
+            0 and 1 stay as they are.
 
     Raises:
         ValueError: `weight` is outside 0 to 1.
     """
-    if 0 < weight < 1:
-        surer = _contrast(_dense_scores(dense)) - _contrast(_sparse_scores(sparse))
+    sure = _contrast(_dense_scores(dense)), _contrast(_sparse_scores(sparse))
+    if 0 < weight < 1 and all(sure):
         low, high = min(weight, LEANING_BOUNDS[0]), max(weight, LEANING_BOUNDS[1])
-        weight = min(high, max(low, weight + LEANING * surer))
+        weight = min(high, max(low, weight + LEANING * (sure[0] - sure[1])))
     return normalised_sum(dense, sparse, weight)
 
 
@@ -117,10 +120,10 @@ def _sparse_scores(candidates: Sequence[Candidate]) -> dict[str, float]:
     return {candidate.chunk_id: candidate.scores.sparse or 0.0 for candidate in candidates}
 
 
-def _min_max(scores: Mapping[str, float]) -> dict[str, float]:
+def _min_max(scores: Mapping[str, float], floor: float | None = None) -> dict[str, float]:
     if not scores:
         return {}
-    low, high = min(scores.values()), max(scores.values())
+    low, high = min(scores.values()) if floor is None else floor, max(scores.values())
     # One score, or equal ones, are the best that the list has.
     return {id_: (score - low) / (high - low) if high > low else 1.0 for id_, score in scores.items()}
 

@@ -34,13 +34,18 @@ def fused(candidates: list[Candidate]) -> dict[str, float]:
 
 
 def test_normalised_sum_by_hand() -> None:
-    found = normalised_sum(dense(a=0.9, b=0.5, c=0.1), sparse(b=20, d=10), 0.6)
-    assert fused(found) == pytest.approx({"b": 0.6 * 0.5 + 0.4, "a": 0.6, "c": 0.0, "d": 0.0})
-    assert [candidate.chunk_id for candidate in found] == ["b", "a", "c", "d"]
+    found = normalised_sum(dense(a=0.9, b=0.5, c=0.1), sparse(b=20, e=15, d=10), 0.6)
+    assert fused(found) == pytest.approx({"b": 0.6 * 0.5 + 0.4, "a": 0.6, "e": 0.2, "c": 0.0, "d": 0.0})
+    assert [candidate.chunk_id for candidate in found] == ["b", "a", "e", "c", "d"]
     assert found[0].scores.dense == 0.5
     assert found[0].scores.sparse == 20
     assert found[1].scores.sparse is None
-    assert found[3].scores.dense is None
+    assert found[2].scores.dense is None
+
+
+def test_what_has_none_of_the_words_is_the_worst_by_words_where_all_that_have_some_are_known() -> None:
+    found = fused(normalised_sum(dense(a=0.9, b=0.5, c=0.1), sparse(b=20, c=19), 0.6))
+    assert found == pytest.approx({"a": 0.6, "b": 0.6 * 0.5 + 0.4, "c": 0.4 * 19 / 20})
 
 
 def test_adaptive_sum_leans_towards_the_list_that_is_surer_of_its_best() -> None:
@@ -66,12 +71,15 @@ def test_a_weight_that_leaves_one_list_out_does_not_lean(weight: float) -> None:
     assert fused(adaptive_sum(*lists, weight)) == fused(normalised_sum(*lists, weight))
 
 
-def test_adaptive_sum_does_not_lean_to_a_list_of_equal_scores() -> None:
-    """Ten times 0.1 is not 1 in floats: their standard deviation is not 0."""
-    near, words = dense(**dict.fromkeys("abcdefghij", 0.1)), sparse(a=5, b=2, c=1)
-    contrast = (5 - 8 / 3) / math.sqrt(((5 - 8 / 3) ** 2 + (2 - 8 / 3) ** 2 + (1 - 8 / 3) ** 2) / 3)
-    expected = normalised_sum(near, words, 0.5 - LEANING * contrast)
-    assert fused(adaptive_sum(near, words, 0.5)) == pytest.approx(fused(expected))
+EQUAL = dict.fromkeys("abcdefghij", 0.1)  # ten times 0.1 is not 1 in floats: their standard deviation is not 0
+
+
+@pytest.mark.parametrize(
+    ("near", "words"), [(EQUAL, {"a": 5, "b": 2, "c": 1}), ({"a": 0.9, "b": 0.2, "c": 0.1}, EQUAL), (EQUAL, {"a": 5})]
+)
+def test_adaptive_sum_does_not_lean_where_scores_cannot_tell(near: dict[str, float], words: dict[str, float]) -> None:
+    lists = dense(**near), sparse(**words)
+    assert fused(adaptive_sum(*lists, 0.5)) == fused(normalised_sum(*lists, 0.5))
 
 
 def test_reciprocal_rank_by_hand() -> None:
@@ -96,11 +104,12 @@ def test_weights_outside_their_range_are_refused(weight: float) -> None:
         normalised_sum([], [], weight)
 
 
-LISTS = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-1, 50), max_size=8)
+COSINES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-1, 1), max_size=8)
+WEIGHTS = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 50), max_size=8)
 
 
 @pytest.mark.parametrize("fuse", METHODS)
-@given(first=LISTS, second=LISTS)
+@given(first=COSINES, second=WEIGHTS)
 def test_every_method_keeps_the_points_and_orders_them(
     fuse: Fuse, first: dict[str, float], second: dict[str, float]
 ) -> None:
