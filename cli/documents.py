@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,8 +13,10 @@ from cli.filtering import HalfLifeOption, WhereOption, check_where, filter_of
 
 if TYPE_CHECKING:
     from rag.documents import SearchHit
-    from rag.searching import SearchOptions
+    from rag.searching import SearchOptions, SearchResult
     from rag.settings import Settings
+
+SHOWN_COPIES = 3
 
 
 def search(
@@ -54,14 +57,16 @@ def search(
         "k": k, "per_document": per_document, "diversity": diversity, "expanded": expand is not None,
         "expand_tokens": expand, "recency_half_life_days": half_life,
     }  # fmt: skip
-    hits = run(lambda settings: _search(settings, question, store, condition, options), data)
+    found = run(lambda settings: _search(settings, question, store, condition, options), data)
+    copies = found.copies
     if as_json:
-        print_json({"question": question, "hits": [hit_as_dict(hit) for hit in hits]})
+        hits = [hit_as_dict(hit) | {"also_in": _places(copies.get(hit.chunk.id, ()))} for hit in found.passages]
+        print_json({"question": question, "hits": hits})
         return
-    if not hits:
+    if not found.hits:
         typer.echo("Nothing was found.")
-    for number, hit in enumerate(hits, 1):
-        _print_hit(number, hit)
+    for number, hit in enumerate(found.passages, 1):
+        _print_hit(number, hit, copies.get(hit.chunk.id, ()))
 
 
 def hit_as_dict(hit: SearchHit) -> dict[str, Any]:
@@ -77,15 +82,20 @@ def hit_as_dict(hit: SearchHit) -> dict[str, Any]:
 
 async def _search(
     settings: Settings, question: str, store: str | None, condition: str | None, options: SearchOptions
-) -> tuple[SearchHit, ...]:
+) -> SearchResult:
     from rag.assembly import open_engine
 
     async with open_engine(settings) as engine:
         options["where"] = await filter_of(engine, store or settings.store, condition)
-        return (await engine.retriever.search(store or settings.store, question, **options)).passages
+        return await engine.retriever.search(store or settings.store, question, **options)
 
 
-def _print_hit(number: int, hit: SearchHit) -> None:
+def _places(copies: Sequence[SearchHit]) -> list[dict[str, Any]]:
+    """Where a passage stands word for word besides."""
+    return [{"document_id": copy.chunk.document_id, "uri": copy.uri, "title": copy.title} for copy in copies]
+
+
+def _print_hit(number: int, hit: SearchHit, copies: Sequence[SearchHit]) -> None:
     typer.secho(f"{number}. {hit.title}", bold=True, nl=False)
     score = "beside it" if hit.expands else f"{hit.score:.3f}"
     typer.secho(f"  {score}  {where(hit.uri, hit.chunk.locator.as_dict())}", dim=True)
@@ -93,6 +103,10 @@ def _print_hit(number: int, hit: SearchHit) -> None:
         typer.secho("   " + " > ".join(hit.chunk.headings), dim=True)
     for line in hit.chunk.text.strip().splitlines()[:6]:
         typer.echo(f"   {line}")
+    for copy in copies[:SHOWN_COPIES]:
+        typer.secho(f"   also in {where(copy.uri, copy.chunk.locator.as_dict())}", dim=True)
+    if len(copies) > SHOWN_COPIES:
+        typer.secho(f"   and {len(copies) - SHOWN_COPIES} more", dim=True)
 
 
 def where(uri: str, locator: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -197,11 +198,11 @@ async def ask_all(
 
 
 async def ask(retriever: Retriever, index: Index, question: str, passages: int) -> Found:
-    """Search so many passages, and rank documents by their best one."""
+    """Search so many passages, and rank documents by their best one; those that say the same follow each other."""
     result = await retriever.search(index.store, question, k=passages)
     scores: dict[str, float] = {}
     last = math.inf
-    for hit in result.hits:
+    for hit in chain.from_iterable((hit, *result.copies.get(hit.chunk.id, ())) for hit in result.hits):
         document = index.documents[hit.chunk.document_id]
         if document not in scores and len(scores) < DEPTH:
             last = scores[document] = min(hit.score, last - STEP)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -43,7 +43,7 @@ def check_choice(per_document: int, diversity: float) -> None:
         raise InvalidInputError(f"diversity must lie in 0 to 1, not {diversity}.")
 
 
-def distinct(hits: Sequence[SearchHit]) -> tuple[list[SearchHit], dict[str, str]]:
+def distinct(hits: Sequence[SearchHit]) -> tuple[list[SearchHit], dict[str, list[SearchHit]]]:
     """The first hit of each wording.
 
     Two hits say the same when all that is embedded of them is equal, heading path and text, in whatever document they
@@ -53,18 +53,18 @@ def distinct(hits: Sequence[SearchHit]) -> tuple[list[SearchHit], dict[str, str]
         hits: best first.
 
     Returns:
-        The hits that stay, and for each other one's chunk id that of the hit which it repeats.
+        The hits that stay, and by the chunk id of such a one the others that say the same, best first.
     """
     first: dict[str, str] = {}
     kept: list[SearchHit] = []
-    repeats: dict[str, str] = {}
+    copies: defaultdict[str, list[SearchHit]] = defaultdict(list)
     for hit in hits:
         known = first.setdefault(text_key(hit.chunk.embedded_text), hit.chunk.id)
         if known == hit.chunk.id:
             kept.append(hit)
         else:
-            repeats[hit.chunk.id] = known
-    return kept, repeats
+            copies[known].append(hit)
+    return kept, dict(copies)
 
 
 def places_taken(hits: Sequence[SearchHit], per_document: int) -> int:

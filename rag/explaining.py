@@ -229,7 +229,7 @@ def _fates(found: SearchResult, hits: Sequence[SearchHit], per_document: int) ->
         hits: the ranked ones of the search, then those that it did not get to.
     """
     taken = Counter(hit.chunk.document_id for hit in found.hits)
-    repeats = distinct(hits)[1]
+    repeats = {copy.chunk.id: id_ for id_, copies in distinct(hits)[1].items() for copy in copies}
     shown = {hit.chunk.id for hit in (*found.hits, *found.expansion)}
     over: list[tuple[SearchHit, _Fate]] = []
     below: list[tuple[SearchHit, _Fate]] = []

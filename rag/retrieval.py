@@ -88,7 +88,7 @@ class Retriever:
         with timer.stage("join"):
             reconsidered = RECONSIDERED if settings.recency_half_life_days else RERANKED if reranker else 0
             pool = max(pool_for(wanted, settings.diversity), reconsidered)
-            hits, repeats = distinct(await in_thread(self._join, ids, fused, pool, settings.per_document))
+            hits, copies = distinct(await in_thread(self._join, ids, fused, pool, settings.per_document))
         if reranker and (settings.rerank == "on" or is_close(hits, wanted)):
             with timer.stage("rerank"):
                 hits = await self._rerank(reranker, question, hits)
@@ -103,8 +103,8 @@ class Retriever:
         if options.get("expanded") and settings.expand_tokens:
             with timer.stage("expand"):
                 expansion = await in_thread(self._expand, ids, kept, fused, settings.expand_tokens)
-        trace = Trace(lists, fused, hits, repeats, choice.passed_over)
-        return SearchResult(question, kept, timer.milliseconds, trace, expansion)
+        trace = Trace(lists, fused, hits, choice.passed_over)
+        return SearchResult(question, kept, timer.milliseconds, trace, expansion, copies)
 
     async def candidates(
         self,

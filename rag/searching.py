@@ -28,14 +28,12 @@ class Trace:
         lists: both.
         fused: their fusion.
         ranked: those of it that were joined with the ledger, each wording once, by their final scores.
-        repeats: chunk id of what was left out for that -> that of the ranked one in the same words.
         passed_over: why ranked ones got no place, although others below them did, or places were left.
     """
 
     lists: CandidateLists = _NO_LISTS
     fused: Sequence[Candidate] = ()
     ranked: Sequence[SearchHit] = ()
-    repeats: Mapping[str, str] = field(default_factory=dict)
     passed_over: Mapping[str, PassedOver] = field(default_factory=dict)
 
 
@@ -43,7 +41,8 @@ class Trace:
 class SearchResult:
     """Hits, best first, and the milliseconds that each stage took.
 
-    `expansion` is what stands around them, where that was asked for; each names its hit in `expands`.
+    `expansion` is what stands around them, where that was asked for; each names its hit in `expands`. `copies` are, by
+    a hit's chunk id, the passages that were left out because they say the same, best first.
     """
 
     question: str
@@ -51,6 +50,7 @@ class SearchResult:
     milliseconds: Mapping[str, float]
     trace: Trace = Trace()
     expansion: tuple[SearchHit, ...] = ()
+    copies: Mapping[str, Sequence[SearchHit]] = field(default_factory=dict)
 
     @property
     def passages(self) -> tuple[SearchHit, ...]:

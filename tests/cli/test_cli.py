@@ -94,11 +94,22 @@ def test_search_finds_where_it_says(examples: tuple[Path, dict[str, Any]]) -> No
     for hit in found["hits"]:
         assert set(hit) == {
             "chunk_id", "document_id", "uri", "title", "score", "text", "char_start", "char_end", "page_start",
-            "page_end", "headings", "locator", "expands",
+            "page_end", "headings", "locator", "expands", "also_in",
         }  # fmt: skip
         path = Path(unquote(urlsplit(hit["uri"]).path))
         if path.suffix in (".md", ".txt"):
             assert path.read_text()[hit["char_start"] : hit["char_end"]] == hit["text"]
+
+
+def test_a_passage_names_the_other_documents_that_hold_it(tmp_path: Path) -> None:
+    docs, data = tmp_path / "docs", tmp_path / "data"
+    docs.mkdir()
+    for name in ("leave.md", "copy of leave.md"):
+        (docs / name).write_text("# Leave\n\nEverybody has 28 days of leave.\n")
+    quoth("ingest", str(docs), data=data)
+    (hit,) = as_json(quoth("search", "days of leave", "--json", data=data))["hits"]
+    assert {hit["uri"], *(copy["uri"] for copy in hit["also_in"])} == {path.as_uri() for path in docs.iterdir()}
+    assert "also in " in quoth("search", "days of leave", data=data).stdout
 
 
 def test_search_and_ask_take_a_filter(examples: tuple[Path, dict[str, Any]]) -> None:

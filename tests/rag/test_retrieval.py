@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.indexing import build_index
+from evals.indexing import build_index, uri_of
 from evals.records import CorpusDocument, Dataset
 from rag.documents import Candidate, Scores
 from rag.errors import ConfigurationError, InvalidInputError, StorageUnavailableError
@@ -132,7 +132,8 @@ def test_repeated_words_make_room_for_the_next_and_options_are_checked(tmp_path:
         index = asyncio.run(build_index(engine, dataset))
         found = asyncio.run(engine.retriever.search(index.store, "trains run", k=2))
         assert [hit.chunk.text for hit in found.hits] == ["trains run", "trains"]
-        assert set(found.trace.repeats.values()) == {found.hits[0].chunk.id}
+        copies = found.copies[found.hits[0].chunk.id]
+        assert {hit.uri for hit in (found.hits[0], *copies)} == {uri_of(dataset, name) for name in "abe"}
         assert len(asyncio.run(engine.retriever.search(index.store, "trains run", k=9)).hits) == 3
         wrong: tuple[SearchOptions, ...] = ({"per_document": -1}, {"diversity": 2.0}, {"expand_tokens": -1})
         for options in wrong:
