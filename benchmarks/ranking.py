@@ -120,14 +120,15 @@ async def reranked(
     return found
 
 
-def print_table(means: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-    """One row a method, one column a dataset: nDCG@10 / Recall@100, and the means of both."""
-    print(f"\n| nDCG@10 / Recall@100 | {' | '.join(means)} | mean |")
-    print("| --- |" + " --: |" * (len(means) + 1))
-    for name in next(iter(means.values())):
-        cells = [each[name] for each in means.values()]
-        average = [sum(cell[at] for cell in cells) / len(cells) for at in range(len(METRICS))]
-        print(f"| {name} | {' | '.join('{:.3f} / {:.3f}'.format(*cell) for cell in [*cells, average])} |")
+def print_tables(means: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """For each metric one row a method, one column a dataset, and the mean."""
+    for at, metric in enumerate(METRICS):
+        print(f"\n| {metric} | {' | '.join(means)} | mean |")
+        print("| --- |" + " --: |" * (len(means) + 1))
+        for name in next(iter(means.values())):
+            scores = [each[name][at] for each in means.values()]
+            cells = [f"{score:.3f}".lstrip("0") for score in [*scores, sum(scores) / len(scores)]]
+            print(f"| {name} | {' | '.join(cells)} |")
 
 
 async def run(settings: Settings, folders: Sequence[Path], plan: Plan) -> None:
@@ -148,7 +149,7 @@ async def run(settings: Settings, folders: Sequence[Path], plan: Plan) -> None:
     finally:
         if reranker:
             await reranker.close()
-    print_table(means)
+    print_tables(means)
 
 
 def main() -> None:
