@@ -6,7 +6,7 @@ of such neighbours is one tie: it has the best of its scores, and is ordered by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,20 +21,14 @@ def are_equal(better: float, worse: float) -> bool:
 
 def settle(scored: Iterable[tuple[float, str, T]], limit: int) -> list[tuple[float, T]]:
     """The best `limit` of (score, id, what has them), by score, then by id."""
+    ordered = sorted(scored, key=lambda one: -one[0])
     settled: list[tuple[float, T]] = []
-    for tied in _ties(sorted(scored, key=lambda one: -one[0])):
-        settled += [(tied[0][0], one[2]) for one in sorted(tied, key=lambda one: one[1])]
-        if len(settled) >= limit:
-            break
+    start = 0
+    while start < len(ordered) and len(settled) < limit:
+        end = start + 1
+        while end < len(ordered) and are_equal(ordered[end - 1][0], ordered[end][0]):
+            end += 1
+        tied = ordered[start:end] if end - start == 1 else sorted(ordered[start:end], key=lambda one: one[1])
+        settled += [(ordered[start][0], one[2]) for one in tied]
+        start = end
     return settled[:limit]
-
-
-def _ties(scored: Iterable[tuple[float, str, T]]) -> Iterator[list[tuple[float, str, T]]]:
-    tied: list[tuple[float, str, T]] = []
-    for one in scored:
-        if tied and not are_equal(tied[-1][0], one[0]):
-            yield tied
-            tied = []
-        tied.append(one)
-    if tied:
-        yield tied
