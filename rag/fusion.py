@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from statistics import fmean, pstdev
 
 from rag.documents import Candidate, Scores
@@ -106,8 +105,8 @@ def _fuse(dense: Sequence[Candidate], sparse: Sequence[Candidate], fused: Callab
     known = {candidate.chunk_id: candidate for candidate in (*sparse, *dense)}
     cosines, words = _dense_scores(dense), _sparse_scores(sparse)
     found = [
-        replace(candidate, scores=Scores(dense=cosines.get(id_), sparse=words.get(id_), fused=fused(id_)))
-        for id_, candidate in known.items()
+        Candidate(id_, each.document_id, each.generation, Scores(cosines.get(id_), words.get(id_), fused(id_)))
+        for id_, each in known.items()
     ]
     return sorted(found, key=lambda candidate: (-(candidate.scores.fused or 0.0), candidate.chunk_id))
 

@@ -43,9 +43,8 @@ class Quoth:
         sys.exit(f"Call it as users do: quoth ingest {folder} --data {store}")
 
     def open_store(self, store: Path) -> Searches:
-        """The configured search, and the one by likeness alone."""
-        engine = self._open(store)
-        return {way: self._passages(engine, way) for way in ("hybrid", "dense")}
+        """The configured search, and the one by likeness alone: each with an embedder that has seen no question yet."""
+        return {way: self._passages(self._open(store), way) for way in ("hybrid", "dense")}
 
     def collect(self, documents: Mapping[str, str], store: Path) -> Searches:
         """A document is as good as its best passage."""
