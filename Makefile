@@ -39,8 +39,8 @@ types: .venv/.dev
 contracts: .venv/.dev
 	$(BIN)/lint-imports
 
-bench: .venv/.test-models ## speed and memory, printed with their commands
-	$(BIN)/python -m benchmarks.run
+bench: .venv/.test-models ## speed and memory, printed with their commands; with DATA=DIR quality and scale, too
+	$(BIN)/python -m benchmarks.run $(if $(DATA),--data $(DATA))
 
 crash: .venv/.test-models ## kill a running ingest at every named point and at random moments, long form
 	$(BIN)/python -m pytest tests/ingest/test_crash.py --crash-kills=300 --crash-repeats=3 -s
