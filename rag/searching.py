@@ -48,7 +48,7 @@ class SearchResult:
     question: str
     hits: tuple[SearchHit, ...]
     milliseconds: Mapping[str, float]
-    trace: Trace = Trace()
+    trace: Trace = field(default=Trace(), repr=False)  # hundreds of candidates; asyncio.run writes results out
     expansion: tuple[SearchHit, ...] = ()
     copies: Mapping[str, Sequence[SearchHit]] = field(default_factory=dict)
 

@@ -28,15 +28,15 @@ class Quoth:
     """An engine that is opened when it is first asked for, and stays open in a blocking script."""
 
     def __enter__(self) -> Self:
-        self._runner = asyncio.Runner()
+        self._loop = asyncio.new_event_loop()
         self._stack = AsyncExitStack()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._runner.run(self._stack.aclose())
-        self._runner.close()
+        self._loop.run_until_complete(self._stack.aclose())
+        self._loop.close()
 
     def ingest(self, folder: Path, store: Path) -> int:
         """Not here: the runner calls the command line, as a user does."""
@@ -51,21 +51,24 @@ class Quoth:
         engine = self._open(store)
         corpus = {identity: CorpusDocument(identity, "", text) for identity, text in documents.items()}
         digest = hashlib.sha256(json.dumps(list(documents.items())).encode()).hexdigest()
-        index = self._runner.run(build_index(engine, Dataset("peers", store, digest, corpus, {}, {})))
+        index = self._loop.run_until_complete(build_index(engine, Dataset("peers", store, digest, corpus, {}, {})))
 
         def by(way: str) -> Search:
             retriever = _retriever(engine, way)
-            return lambda text: list(self._runner.run(ask(retriever, index, text, PASSAGES)).scores)[:10]
+            return lambda text: list(self._loop.run_until_complete(ask(retriever, index, text, PASSAGES)).scores)[:10]
 
         return {way: by(way) for way in FUSIONS}
 
     def _open(self, store: Path) -> Engine:
-        return self._runner.run(self._stack.enter_async_context(open_engine(load_settings({"data_dir": store}))))
+        return self._loop.run_until_complete(
+            self._stack.enter_async_context(open_engine(load_settings({"data_dir": store})))
+        )
 
     def _passages(self, engine: Engine, way: str) -> Search:
         retriever = _retriever(engine, way)
         return lambda text: [
-            hit.chunk.text for hit in self._runner.run(retriever.search(engine.settings.store, text, k=5)).hits
+            hit.chunk.text
+            for hit in self._loop.run_until_complete(retriever.search(engine.settings.store, text, k=5)).hits
         ]
 
 
