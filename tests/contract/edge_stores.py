@@ -20,6 +20,27 @@ KINDS = [
 ]
 
 
+# What people ask, and what programs do.
+QUESTIONS = {
+    "one word": "trains",
+    "a sentence": "Which class are trains booked in?",
+    "ten thousand words": "who books trains in which class of which company " * 1112,
+    "ten thousand different words": " ".join(f"word{number}" for number in range(10_000)) + " trains",
+    "stop words alone": "the of and a in",
+    "signs alone": "?!… -- ()",
+    "emoji alone": "🚆 🎉",
+    "Cyrillic": "Кто бронирует поезда",
+    "Japanese": "列車の予約",
+    "Thai": "รถไฟ",
+    "Arabic": "قطار الدرجة الثانية",
+    "half a surrogate pair": "trains \ud800 class",
+    "a NUL byte": "trains\x00class",
+    "a very long word": "x" * 5000,
+    "unknown words": "zygote quixotic",
+    "one repeated word": "trains " * 50,
+}
+
+
 def open_store(kind: str, folder: Path, dimension: int) -> ChunkStore:
     """A new, empty store; the Edge ones of a folder share its worker."""
     match kind:

@@ -12,7 +12,7 @@ from rag.bm25 import BM25Encoder
 from rag.documents import Candidate, Point, SparseVector, chunk_id
 from rag.filters import And, Eq, Exists, Filter, Not, Or
 from rag.protocols import CandidateLists, ChunkStore
-from tests.contract.edge_stores import KINDS, edge_folder, with_stores
+from tests.contract.edge_stores import KINDS, QUESTIONS, edge_folder, with_stores
 from tests.fakes import DIMENSION, BagOfWordsEmbedder
 
 WORDS = BM25Encoder()
@@ -33,24 +33,6 @@ TEXTS = [
 ]
 REPEATED = "Rules of trains are the same rules everywhere."
 
-QUESTIONS = {
-    "one word": "trains",
-    "a sentence": "Which class are trains booked in?",
-    "ten thousand words": "who books trains in which class of which company " * 1112,
-    "ten thousand different words": " ".join(f"word{number}" for number in range(10_000)) + " trains",
-    "stop words alone": "the of and a in",
-    "signs alone": "?!… -- ()",
-    "emoji alone": "🚆 🎉",
-    "Cyrillic": "Кто бронирует поезда",
-    "Japanese": "列車の予約",
-    "Thai": "รถไฟ",
-    "Arabic": "قطار الدرجة الثانية",
-    "half a surrogate pair": "trains \ud800 class",
-    "a NUL byte": "trains\x00class",
-    "a very long word": "x" * 5000,
-    "unknown words": "zygote quixotic",
-    "one repeated word": "trains " * 50,
-}
 
 FILTERS: dict[str, Filter | None] = {
     "no filter": None,
