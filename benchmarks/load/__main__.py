@@ -139,7 +139,9 @@ async def overload(slots: int, words: int, seconds: float) -> None:
             f"{percentile(refused, 0.99) * 1000:.0f} ms), {lost} lost; {cpu:.1f} s of CPU",
             flush=True,
         )
-    print(f"overload: {goodputs[4] / goodputs[1]:.2f} of the goodput (goal 0.9), refusals within 100 ms", flush=True)
+    print(
+        f"overload: {goodputs[4] / goodputs[1]:.2f} of the goodput (goals: 0.9, and refusals within 100 ms)", flush=True
+    )
 
 
 async def leaving(requests: int, streams: int, words: int) -> None:
